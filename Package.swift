@@ -1,0 +1,106 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+/// Language settings of every Swift target. Swift 6 mode is the tools version's default; these are the upcoming
+/// features we build with on top of it. Warnings are errors in our own targets and leave the dependencies alone.
+let settings: [SwiftSetting] = [
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    .treatAllWarnings(as: .error),
+]
+
+let nioCore: Target.Dependency = .product(name: "NIOCore", package: "swift-nio")
+let nioPosix: Target.Dependency = .product(name: "NIOPosix", package: "swift-nio")
+let nioHTTP1: Target.Dependency = .product(name: "NIOHTTP1", package: "swift-nio")
+let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
+let lifecycle: Target.Dependency = .product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
+let argumentParser: Target.Dependency = .product(name: "ArgumentParser", package: "swift-argument-parser")
+let configuration: Target.Dependency = .product(name: "Configuration", package: "swift-configuration")
+let collections: Target.Dependency = .product(name: "Collections", package: "swift-collections")
+let system: Target.Dependency = .product(name: "SystemPackage", package: "swift-system")
+
+let package = Package(
+    name: "scada-ingestion",
+    products: [
+        .executable(name: "scada-ingestion", targets: ["scada-ingestion"]),
+        .executable(name: "scada-simulator", targets: ["scada-simulator"]),
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-nio", from: "2.101.0"),
+        .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
+        .package(url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
+        .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
+        .package(url: "https://github.com/apple/swift-configuration", from: "1.4.0"),
+        .package(url: "https://github.com/apple/swift-collections", from: "1.6.0"),
+        .package(url: "https://github.com/apple/swift-system", from: "1.8.0"),
+    ],
+    targets: [
+        // C libraries. Each is imported by one Swift module only; its pointers never leave that module.
+        .systemLibrary(name: "CLibPQ", pkgConfig: "libpq", providers: [.apt(["libpq-dev"])]),
+        .systemLibrary(name: "COpenSSL", pkgConfig: "openssl", providers: [.apt(["libssl-dev"])]),
+        .systemLibrary(name: "CProtobufC", pkgConfig: "libprotobuf-c", providers: [.apt(["libprotobuf-c-dev"])]),
+        // SwiftPM repeats every flag of grpc.pc until the linker's command line is too long: name the libraries.
+        .target(name: "CGRPC", linkerSettings: [.linkedLibrary("grpc"), .linkedLibrary("gpr")]),
+        .target(name: "CScadaProto", dependencies: ["CProtobufC"]),
+        .target(name: "CChecksum"),
+
+        // Swift modules, each importing only what stands above it.
+        .target(name: "Metrics", swiftSettings: settings),
+        .target(name: "OPCUACodec", swiftSettings: settings),
+        .target(name: "OPCUASecurity", dependencies: ["COpenSSL", "OPCUACodec"], swiftSettings: settings),
+        .target(
+            name: "OPCUAClient",
+            dependencies: ["OPCUACodec", "OPCUASecurity", nioCore, nioPosix, logging, collections],
+            swiftSettings: settings
+        ),
+        .target(name: "Journal", dependencies: ["CChecksum", system], swiftSettings: settings),
+        .target(
+            name: "TimescaleStore",
+            dependencies: ["CLibPQ", "COpenSSL", logging, collections],
+            swiftSettings: settings
+        ),
+        .target(
+            name: "Ingestion",
+            dependencies: [
+                "Metrics", "OPCUACodec", "OPCUASecurity", "OPCUAClient", "Journal", "TimescaleStore",
+                nioCore, nioPosix, logging, lifecycle, collections,
+            ],
+            swiftSettings: settings
+        ),
+        .target(
+            name: "ControlAPI",
+            dependencies: ["CGRPC", "CScadaProto", "CProtobufC", "COpenSSL", logging, lifecycle],
+            swiftSettings: settings
+        ),
+        .target(
+            name: "Observability",
+            dependencies: ["Metrics", nioCore, nioPosix, nioHTTP1, logging, lifecycle],
+            swiftSettings: settings
+        ),
+        .executableTarget(
+            name: "scada-ingestion",
+            dependencies: [
+                "Metrics", "OPCUACodec", "OPCUASecurity", "OPCUAClient", "Journal", "TimescaleStore", "Ingestion",
+                "ControlAPI", "Observability", argumentParser, configuration, lifecycle, logging, nioPosix,
+            ],
+            swiftSettings: settings
+        ),
+        .executableTarget(
+            name: "scada-simulator",
+            dependencies: ["OPCUACodec", "OPCUASecurity", nioCore, nioPosix, argumentParser],
+            swiftSettings: settings
+        ),
+
+        .testTarget(name: "MetricsTests", dependencies: ["Metrics"], swiftSettings: settings),
+        .testTarget(name: "OPCUACodecTests", dependencies: ["OPCUACodec"], swiftSettings: settings),
+        .testTarget(name: "OPCUASecurityTests", dependencies: ["OPCUASecurity"], swiftSettings: settings),
+        .testTarget(name: "OPCUAClientTests", dependencies: ["OPCUAClient"], swiftSettings: settings),
+        .testTarget(name: "JournalTests", dependencies: ["Journal"], swiftSettings: settings),
+        .testTarget(name: "TimescaleStoreTests", dependencies: ["TimescaleStore"], swiftSettings: settings),
+        .testTarget(name: "IngestionTests", dependencies: ["Ingestion"], swiftSettings: settings),
+        .testTarget(name: "ControlAPITests", dependencies: ["ControlAPI"], swiftSettings: settings),
+        .testTarget(name: "ObservabilityTests", dependencies: ["Observability"], swiftSettings: settings),
+        .testTarget(name: "ScadaIngestionTests", dependencies: ["scada-ingestion"], swiftSettings: settings),
+    ]
+)
