@@ -57,7 +57,7 @@ let package = Package(
         .target(name: "Journal", dependencies: ["CChecksum", system], swiftSettings: settings),
         .target(
             name: "TimescaleStore",
-            dependencies: ["CLibPQ", "COpenSSL", logging, collections],
+            dependencies: ["CLibPQ", logging, collections],
             swiftSettings: settings
         ),
         .target(
@@ -70,7 +70,7 @@ let package = Package(
         ),
         .target(
             name: "ControlAPI",
-            dependencies: ["CGRPC", "CScadaProto", "CProtobufC", "COpenSSL", logging, lifecycle],
+            dependencies: ["CGRPC", "CScadaProto", "CProtobufC", logging, lifecycle],
             swiftSettings: settings
         ),
         .target(
