@@ -1,0 +1,56 @@
+package import OPCUACodec
+
+/// Takes what a connection receives. Every call is made on the connection's event loop, one after another.
+package protocol NotificationConsumer: AnyObject, Sendable {
+    /// One DataChangeNotification (Part 4, 7.25.2), encoded, in place: NoOfMonitoredItems, the items, diagnostics.
+    /// The bytes are gone when this returns. A throw closes the connection: the server sent garbage. What was taken from
+    /// the same NotificationMessage before is then to be thrown away: see `notificationAborted`.
+    func dataChange(_ body: UnsafeRawBufferPointer, _ context: NotificationContext) throws(DecodingError)
+
+    /// After all parts of a NotificationMessage: append what they made to the journal. While it is suspended no further
+    /// notification is processed, and once the PublishRequests in flight are answered the server queues: back pressure.
+    /// A throw means the message was not taken: the connection is dropped and the message fetched again.
+    func notificationComplete(_ context: NotificationContext) async throws
+
+    /// The parts of this message given to `dataChange` so far are void.
+    func notificationAborted(_ context: NotificationContext)
+
+    func statusChanged(_ status: ConnectionStatus)
+
+    /// Good when the item is created (again), else why it has no values for now. It is retried.
+    func itemStatus(handle: UInt32, _ status: StatusCode)
+
+    /// The server refuses the configured deadband for this item; it reports every change and the consumer must filter.
+    func deadbandRefused(handle: UInt32)
+
+    /// All subscriptions in use now, with their items; called after creation, transfer and changes of items. Remember
+    /// them durably to survive a restart of the process without a hole.
+    func subscriptionsCreated(_ subscriptions: [RestoredSubscription])
+
+    /// What happened to the stream of notifications at a break.
+    func continuity(_ event: ContinuityEvent) async
+}
+
+/// Which notification the bytes belong to.
+package struct NotificationContext: Sendable, Equatable {
+    package var subscriptionID: UInt32
+    package var sequenceNumber: UInt32
+    package var publishTime: DateTime
+    /// When its bytes were taken from the socket, microseconds since 1970.
+    package var receivedAtUnixMicroseconds: Int64
+    /// Fetched again by Republish.
+    package var isRepublished: Bool
+}
+
+/// How continuous the stream of notifications is after a break.
+package enum ContinuityEvent: Sendable, Equatable {
+    /// Old session, old subscriptions: nothing is missing unless `notificationsLost` follows.
+    case reactivated
+    /// New session, old subscriptions: nothing is missing unless `notificationsLost` follows.
+    case transferred
+    /// New subscriptions: what changed between the last notification and the new items' first value is missing.
+    /// `handles` nil means all items.
+    case recreated(reason: String, handles: [UInt32]?)
+    /// The server does not have these notifications any more.
+    case notificationsLost(subscriptionID: UInt32, sequenceNumbers: ClosedRange<UInt32>, handles: [UInt32])
+}

@@ -1,0 +1,411 @@
+import Logging
+import NIOCore
+import OPCUACodec
+
+/// What the pump does, in order.
+enum PumpWork {
+    case notification(ByteBuffer, PublishResponseView, receivedAt: Int64)
+    /// Fetch what came to be while the connection was broken. The numbers are those the server says it holds.
+    case catchUp(UInt32, [UInt32]?)
+    case event(ContinuityEvent)
+}
+
+extension OPCUAConnection {
+    // MARK: Requests
+
+    /// Sends as many PublishRequests as there should be in flight.
+    func fillPipeline() {
+        guard failure == nil, session.machine.isActive, let channel = session.channel else { return }
+        while let acknowledgements = pipeline.takeRequest(queued: received.count + (isPumpBusy ? 1 : 0)) {
+            sendPublish(acknowledgements, on: channel)
+            if failure != nil { return }
+        }
+    }
+
+    private func sendPublish(_ acknowledgements: [SubscriptionAcknowledgement], on channel: ClientChannel) {
+        let id = channel.nextRequestID()
+        let request = PublishRequest(
+            requestHeader: RequestHeader(
+                authenticationToken: session.machine.authenticationToken,
+                timestamp: WallClock.dateTime(),
+                requestHandle: id
+            ),
+            subscriptionAcknowledgements: acknowledgements
+        )
+        channel.send(request.messageBody, requestID: id, timeout: nil) { [weak self] result in
+            self?.assumeIsolated { $0.publishAnswered(result, acknowledgements) }
+        }
+    }
+
+    private func publishAnswered(
+        _ result: Result<ByteBuffer, OPCUAClientError>,
+        _ acknowledgements: [SubscriptionAcknowledgement]
+    ) {
+        let body: ByteBuffer
+        switch result {
+        case .success(let bytes): body = bytes
+        case .failure(let error):
+            pipeline.requestLost(acknowledgements)
+            if failure == nil, session.channel?.failure == nil { connectionFailed(error) }
+            return
+        }
+        let view: PublishResponseView
+        do throws(DecodingError) { view = try PublishResponseView(body) } catch {
+            pipeline.requestLost(acknowledgements)
+            return connectionFailed(.decoding(error, in: "Publish response"))
+        }
+        if view.isFault || view.serviceResult.isBad {
+            return publishRefused(view.serviceResult, acknowledgements)
+        }
+        let now = NIODeadline.now()
+        pipeline.responded(subscriptionID: view.subscriptionID, now: now)
+        if !isProven, pipeline.allProven { proven() }
+        enqueue(.notification(body, view, receivedAt: WallClock.unixMicroseconds()))
+    }
+
+    private func publishRefused(_ status: StatusCode, _ acknowledgements: [SubscriptionAcknowledgement]) {
+        let limit = pipeline.learntLimit
+        switch pipeline.failed(status, acknowledgements) {
+        case .goOn:
+            if pipeline.learntLimit != limit {
+                logger.info(
+                    "server takes fewer publish requests",
+                    metadata: ["in_flight": "\(pipeline.learntLimit ?? 0)"]
+                )
+            }
+            fillPipeline()
+        case .pause:
+            eventLoop.scheduleTask(in: .seconds(1)) { [weak self] in self?.assumeIsolated { $0.fillPipeline() } }
+        case .subscriptionsGone:
+            // While the first subscription is being made or the last was just lost there is nothing to be gone.
+            if pipeline.subscriptions.isEmpty { return }
+            connectionFailed(.service("Publish", status))
+        case .fail(let error): connectionFailed(error)
+        }
+    }
+
+    /// Everything of the subscription up to and including this number is durable: the server may forget it. The
+    /// acknowledgement rides on the next PublishRequest.
+    package func acknowledge(subscriptionID: UInt32, upTo sequenceNumber: UInt32) {
+        pipeline.acknowledge(subscriptionID: subscriptionID, upTo: sequenceNumber)
+        fillPipeline()
+    }
+
+    /// At the end of an orderly run: acknowledgements that found no request to ride on.
+    func sendLastAcknowledgements() {
+        guard failure == nil, let channel = session.channel, !pipeline.pendingAcknowledgements.isEmpty else { return }
+        let acknowledgements = pipeline.pendingAcknowledgements
+        let id = channel.nextRequestID()
+        let request = PublishRequest(
+            requestHeader: RequestHeader(
+                authenticationToken: session.machine.authenticationToken,
+                timestamp: WallClock.dateTime(),
+                requestHandle: id
+            ),
+            subscriptionAcknowledgements: acknowledgements
+        )
+        channel.send(request.messageBody, requestID: id, timeout: nil) { _ in }
+    }
+
+    // MARK: Pump
+
+    func enqueue(_ work: PumpWork) {
+        received.append(work)
+        pumpWaiter?.resume()
+        pumpWaiter = nil
+    }
+
+    func stopPump() {
+        isPumpStopped = true
+        pumpWaiter?.resume()
+        pumpWaiter = nil
+    }
+
+    /// Processes what is received strictly in order, over reconnects too: what came before a break is still valid.
+    func pump() async {
+        while true {
+            while received.isEmpty {
+                if isPumpStopped { return }
+                await withCheckedContinuation { pumpWaiter = $0 }
+            }
+            if isPumpStopped { return }
+            let work = received.removeFirst()
+            isPumpBusy = true
+            switch work {
+            case .notification(let body, let view, let receivedAt):
+                await process(body, view, subscriptionID: view.subscriptionID, receivedAt: receivedAt)
+            case .catchUp(let subscriptionID, let available):
+                await catchUp(subscriptionID, available: available)
+            case .event(let event): await consumer.continuity(event)
+            }
+            isPumpBusy = false
+            fillPipeline()
+        }
+    }
+
+    private func process(
+        _ body: ByteBuffer,
+        _ view: PublishResponseView,
+        subscriptionID: UInt32,
+        receivedAt: Int64
+    ) async {
+        while true {
+            switch pipeline.judge(
+                subscriptionID: subscriptionID,
+                sequenceNumber: view.sequenceNumber,
+                isKeepAlive: view.isKeepAlive
+            ) {
+            case .keepAlive, .duplicate, .unknownSubscription: return
+            case .missing(let first, let count):
+                guard await republish(subscriptionID, from: first, count: count, to: view.sequenceNumber) else {
+                    return
+                }
+            case .process:
+                await deliver(body, view, subscriptionID: subscriptionID, receivedAt: receivedAt, isRepublished: false)
+                return
+            }
+        }
+    }
+
+    /// - Returns: whether the consumer has the message.
+    @discardableResult
+    private func deliver(
+        _ body: ByteBuffer,
+        _ view: PublishResponseView,
+        subscriptionID: UInt32,
+        receivedAt: Int64,
+        isRepublished: Bool
+    ) async -> Bool {
+        let context = NotificationContext(
+            subscriptionID: subscriptionID,
+            sequenceNumber: view.sequenceNumber,
+            publishTime: view.publishTime,
+            receivedAtUnixMicroseconds: receivedAt,
+            isRepublished: isRepublished
+        )
+        var ended: StatusCode?
+        let consumer = self.consumer
+        let error: DecodingError? = body.withUnsafeReadableBytes { bytes in
+            do throws(DecodingError) {
+                try view.forEachPart(in: bytes) { (part) throws(DecodingError) in
+                    switch part {
+                    case .dataChange(let content): try consumer.dataChange(content, context)
+                    case .statusChange(let status): ended = status
+                    case .other: break
+                    }
+                }
+                return nil
+            } catch {
+                return error
+            }
+        }
+        if let error {
+            consumer.notificationAborted(context)
+            giveUpOrRetry(context, error)
+            return false
+        }
+        do {
+            try await consumer.notificationComplete(context)
+        } catch {
+            connectionFailed(
+                OPCUAClientError(.consumerRefused, "a notification could not be stored: \(error)")
+            )
+            return false
+        }
+        pipeline.processed(subscriptionID: subscriptionID, sequenceNumber: view.sequenceNumber)
+        if let ended {
+            // Part 4, 7.25.4: with a bad status the subscription is closed; with GoodSubscriptionTransferred it is
+            // another session's.
+            lostSubscriptions.append((subscriptionID, "the server ended the subscription: \(ended)"))
+            wakeController()
+        }
+        return true
+    }
+
+    /// Bytes that do not decode: once may be the line, twice is the message.
+    private func giveUpOrRetry(_ context: NotificationContext, _ error: DecodingError) {
+        if let poison, poison == (context.subscriptionID, context.sequenceNumber) {
+            self.poison = nil
+            lose(context.subscriptionID, context.sequenceNumber...context.sequenceNumber)
+            pipeline.skip(
+                subscriptionID: context.subscriptionID,
+                to: PublishPipeline.next(context.sequenceNumber)
+            )
+            pipeline.acknowledgeAgain(
+                subscriptionID: context.subscriptionID,
+                sequenceNumber: context.sequenceNumber
+            )
+        } else {
+            poison = (context.subscriptionID, context.sequenceNumber)
+        }
+        connectionFailed(.decoding(error, in: "notification"))
+    }
+
+    /// Reports numbers that cannot be had any more.
+    private func lose(_ subscriptionID: UInt32, _ numbers: ClosedRange<UInt32>) {
+        let slot = pipeline.subscriptions.firstIndex { $0.id == subscriptionID }
+        let bySlot = batcher.handlesBySlot()
+        let handles = slot.flatMap { bySlot.indices.contains($0) ? bySlot[$0] : nil } ?? []
+        logger.warning(
+            "notifications lost",
+            metadata: [
+                "subscription": "\(subscriptionID)", "first": "\(numbers.lowerBound)", "last": "\(numbers.upperBound)",
+            ]
+        )
+        let event = ContinuityEvent.notificationsLost(
+            subscriptionID: subscriptionID,
+            sequenceNumbers: numbers,
+            handles: handles
+        )
+        received.prepend(.event(event))
+    }
+
+    // MARK: Republish (Part 4, 5.14.6)
+
+    private enum Republished {
+        case delivered
+        case notAvailable
+        case failed
+    }
+
+    private func republish(_ subscriptionID: UInt32, number: UInt32) async -> Republished {
+        guard failure == nil, session.machine.isActive, let channel = session.channel else { return .failed }
+        let id = channel.nextRequestID()
+        let timeout = session.timeout
+        let request = RepublishRequest(
+            requestHeader: RequestHeader(
+                authenticationToken: session.machine.authenticationToken,
+                timestamp: WallClock.dateTime(),
+                requestHandle: id,
+                timeoutHint: UInt32(clamping: timeout.nanoseconds / 1_000_000)
+            ),
+            subscriptionId: subscriptionID,
+            retransmitSequenceNumber: number
+        )
+        let result: Result<ByteBuffer, OPCUAClientError> = await withCheckedContinuation { continuation in
+            channel.send(request.messageBody, requestID: id, timeout: timeout) { continuation.resume(returning: $0) }
+        }
+        guard case .success(let body) = result else { return .failed }
+        let view: PublishResponseView
+        do throws(DecodingError) { view = try PublishResponseView(body) } catch {
+            connectionFailed(.decoding(error, in: "Republish response"))
+            return .failed
+        }
+        if view.isFault || view.serviceResult.isBad {
+            switch view.serviceResult.withoutInfoBits {
+            case .badSessionIdInvalid, .badSessionClosed, .badSessionNotActivated, .badSecureChannelIdInvalid,
+                .badSecureChannelClosed:
+                connectionFailed(.service("Republish", view.serviceResult))
+                return .failed
+            case .badSubscriptionIdInvalid:
+                connectionFailed(.service("Republish", view.serviceResult))
+                return .failed
+            default:
+                // BadMessageNotAvailable; servers without a retransmission queue say BadServiceUnsupported or worse.
+                return .notAvailable
+            }
+        }
+        guard view.sequenceNumber == number else { return .notAvailable }
+        let delivered = await deliver(
+            body,
+            view,
+            subscriptionID: subscriptionID,
+            receivedAt: WallClock.unixMicroseconds(),
+            isRepublished: true
+        )
+        return delivered ? .delivered : .failed
+    }
+
+    /// More numbers than a server's retransmission queue holds are not asked for one by one.
+    private static let largestRepublishedGap: UInt32 = 1000
+
+    /// Fetches missing messages; those that are gone are reported as lost.
+    /// - Returns: false when the connection broke meanwhile: nothing after may be processed.
+    private func republish(_ subscriptionID: UInt32, from first: UInt32, count: UInt32, to end: UInt32) async -> Bool {
+        var number = first
+        var lostFrom: UInt32?
+        var last = first
+        var remaining = count
+        if count > Self.largestRepublishedGap {
+            lostFrom = first
+            number = first &+ (count - Self.largestRepublishedGap)
+            if number < first { number = number &+ 1 }
+            last = number &- 1
+            remaining = Self.largestRepublishedGap
+        }
+        while remaining > 0 {
+            switch await republish(subscriptionID, number: number) {
+            case .failed:
+                return false
+            case .notAvailable:
+                if lostFrom == nil { lostFrom = number }
+                last = number
+                pipeline.skip(subscriptionID: subscriptionID, to: PublishPipeline.next(number))
+            case .delivered:
+                if let from = lostFrom { await report(lost: subscriptionID, from, last) }
+                lostFrom = nil
+            }
+            number = PublishPipeline.next(number)
+            remaining -= 1
+        }
+        if let from = lostFrom { await report(lost: subscriptionID, from, last) }
+        pipeline.skip(subscriptionID: subscriptionID, to: end)
+        return true
+    }
+
+    private func report(lost subscriptionID: UInt32, _ first: UInt32, _ last: UInt32) async {
+        lose(subscriptionID, min(first, last)...max(first, last))
+        if case .event(let event)? = received.first {
+            received.removeFirst()
+            await consumer.continuity(event)
+        }
+    }
+
+    /// After a break: asks for the next messages until the server has no more; what is missing beyond shows in the
+    /// numbers of the next notification.
+    private func catchUp(_ subscriptionID: UInt32, available: [UInt32]?) async {
+        guard let subscription = pipeline.subscription(subscriptionID) else { return }
+        for number in available ?? [] where PublishPipeline.distance(from: subscription.expected, to: number) < 0 {
+            if !subscription.unacknowledged.contains(number) {
+                pipeline.acknowledgeAgain(subscriptionID: subscriptionID, sequenceNumber: number)
+            }
+        }
+        for _ in 0..<Self.largestRepublishedGap {
+            guard let expected = pipeline.subscription(subscriptionID)?.expected, expected != 0 else { return }
+            if let available, !available.contains(expected) { return }
+            guard case .delivered = await republish(subscriptionID, number: expected) else { return }
+        }
+    }
+
+    // MARK: Watchdog
+
+    func armWatchdog() {
+        guard watchdog == nil, failure == nil, let deadline = pipeline.watchdogDeadline else { return }
+        watchdog = eventLoop.scheduleTask(deadline: deadline) { [weak self] in
+            self?.assumeIsolated { $0.watchdogFired() }
+        }
+    }
+
+    private func watchdogFired() {
+        watchdog = nil
+        guard failure == nil, isConnected || session.machine.isActive else { return }
+        let now = NIODeadline.now()
+        if let silent = pipeline.silentSubscription(now: now) {
+            // Silence without a request in flight is ours, not the server's.
+            if pipeline.inFlight == 0 || isPumpBusy {
+                pipeline.forgiveSilence(now: now)
+            } else {
+                return connectionFailed(
+                    OPCUAClientError(
+                        .watchdog,
+                        "no PublishResponse for subscription \(silent.id) within two keep-alive periods of "
+                            + "\(silent.keepAlivePeriod.nanoseconds / 1_000_000) ms",
+                        status: .badTimeout,
+                        advice: "The server or the network is frozen; connecting anew"
+                    )
+                )
+            }
+        }
+        armWatchdog()
+    }
+}
