@@ -79,9 +79,11 @@ package struct BinaryDecoder {
         return UnsafeRawBufferPointer(start: start, count: length)
     }
 
-    /// A String; nil is the null string, which is not the empty string. Bytes that are not UTF-8 are an error.
+    /// A String; nil is the null string, which is not the empty string. Bytes that are not UTF-8 are an error unless the
+    /// limits say to repair them.
     package mutating func string() throws(DecodingError) -> String? {
         guard let bytes = try lengthPrefixed() else { return nil }
+        if limits.repairsUTF8 { return String(decoding: bytes, as: UTF8.self) }
         guard let string = String(validating: bytes, as: UTF8.self) else { throw failure(.invalidUTF8) }
         return string
     }

@@ -8,10 +8,14 @@ package struct DecodingLimits: Sendable, Equatable {
     package var maximumNesting: Int
     /// Elements of one array; each takes at least one byte except where a structure is empty.
     package var maximumArrayLength: Int
+    /// Replace what is not UTF-8 in strings by U+FFFD instead of refusing the message. For values of readings: one
+    /// broken text in a notification must not cost its neighbours.
+    package var repairsUTF8: Bool
 
-    package init(maximumNesting: Int = 100, maximumArrayLength: Int = 16_777_216) {
+    package init(maximumNesting: Int = 100, maximumArrayLength: Int = 16_777_216, repairsUTF8: Bool = false) {
         self.maximumNesting = maximumNesting
         self.maximumArrayLength = maximumArrayLength
+        self.repairsUTF8 = repairsUTF8
     }
 }
 

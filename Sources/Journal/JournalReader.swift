@@ -1,0 +1,197 @@
+import Synchronization
+import SystemPackage
+
+#if canImport(Glibc)
+import Glibc
+#elseif canImport(Musl)
+import Musl
+#endif
+
+/// Reads a tenant's durable records back: what the database writer streams, and what recovery replays.
+///
+/// Blocks on the disk (usually the page cache), so it is for threads of one's own, never for the cooperative pool. Runs while
+/// the journal appends, rotates and removes. Holds no file and no memory between calls: the 1 MiB buffer comes from a small
+/// pool of the directory, so that a thousand tenants do not hold a thousand of them.
+package struct JournalReader: Sendable {
+    let journal: TenantJournal
+    /// Whether what was read counts as in use by a transaction until it is forgotten or released.
+    let pins: Bool
+
+    /// Visits the records from `position` on, oldest first.
+    ///
+    /// With ``JournalFullPolicy/dropOldest`` what was delivered stays in the journal until it is forgotten, until
+    /// ``release()``, or until the next `read`, which then ends further back: so that a record is never both stored
+    /// and reported as abandoned.
+    ///
+    /// - Parameters:
+    ///   - position: where a record begins or ended: 0, the database's checkpoint, or what `read` returned. Positions at
+    ///     which nothing is any more (given up, damaged, skipped) are passed over.
+    ///   - upTo: no record that ends behind it is delivered; nor is one that is not durable.
+    ///   - maximumBytes: stops before a record with which the payloads would exceed it, but delivers one in any case.
+    ///   - body: gets the record's header and payload; the bytes are good until it returns. What it throws ends the reading
+    ///     and is passed on.
+    /// - Returns: where to read on: the end of the last record delivered, or, when there was nothing more, `upTo` or the
+    ///   durable position, whichever is first.
+    /// - Throws: ``JournalError/Code/corruptRecord`` or ``JournalError/Code/missingSegment`` with the position after the
+    ///   damage as ``JournalError/resumePosition``, ``JournalError/Code/inputOutput``, or what `body` throws.
+    package func read(
+        from position: JournalPosition,
+        upTo: JournalPosition = .highest,
+        maximumBytes: Int = Int.max,
+        _ body: (RecordHeader, UnsafeRawBufferPointer) throws -> Void
+    ) throws -> JournalPosition {
+        var reading = Reading(position: position.rawValue, upTo: upTo.rawValue, maximumBytes: maximumBytes)
+        let buffer = journal.directory.takeReadBuffer()
+        defer { journal.directory.putReadBuffer(buffer) }
+        defer { pin(reading.position) }
+        var missing: UInt64?
+        while !reading.isFinished {
+            guard let (segment, bound) = locate(&reading) else { break }
+            let path = journal.folder + "/" + segment.name
+            let file: FileDescriptor
+            do throws(Errno) {
+                file = try openFile(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW)
+            } catch {
+                // Removed between looking it up and opening it: then it is not in the ledger any more either.
+                guard error == .noSuchFileOrDirectory, missing != segment.index else {
+                    throw lost(segment, path, error)
+                }
+                missing = segment.index
+                continue
+            }
+            defer { closeQuietly(file) }
+            let scanner = SegmentScanner(file: file, seed: journal.seed, base: segment.base, buffer: buffer)
+            try visit(scanner, segment, bound: bound, &reading, path, body)
+        }
+        return JournalPosition(rawValue: reading.position)
+    }
+
+    /// The transaction that what was read belonged to has failed: the journal may give it up again if it has to.
+    package func release() {
+        journal.state.withLock { $0.ledger.pinnedEnd = 0 }
+    }
+
+    private struct Reading {
+        var position: Int64
+        let upTo: Int64
+        let maximumBytes: Int
+        var delivered = 0
+        var isFinished = false
+    }
+
+    /// The segment to read next, and up to where; nil when there is nothing more.
+    private func locate(_ reading: inout Reading) -> (SegmentEntry, Int64)? {
+        let position = reading.position
+        let upTo = reading.upTo
+        let (segment, durable) = journal.state.withLock { state -> (SegmentEntry?, Int64) in
+            let segment = state.ledger.segment(holding: position)
+            if pins, let segment { state.ledger.pinnedEnd = min(segment.end, state.ledger.durable) }
+            return (segment, state.ledger.durable)
+        }
+        let bound = min(upTo, durable)
+        guard position < bound, let segment, segment.base < bound else {
+            // Nothing there, or a hole up to the end.
+            reading.position = max(position, bound)
+            return nil
+        }
+        reading.position = max(position, segment.base)
+        return (segment, min(segment.end, durable))
+    }
+
+    private func visit(
+        _ scanner: SegmentScanner,
+        _ segment: SegmentEntry,
+        bound: Int64,
+        _ reading: inout Reading,
+        _ path: String,
+        _ body: (RecordHeader, UnsafeRawBufferPointer) throws -> Void
+    ) throws {
+        let header = Int64(SegmentHeader.size)
+        var state = reading
+        defer { reading = state }
+        let (offset, ending) = try scanner.scan(
+            from: header + state.position - segment.base,
+            limit: header + bound - segment.base
+        ) { record, payload throws -> Bool in
+            let isTooMuch = state.delivered > 0 && payload.count > state.maximumBytes - state.delivered
+            if record.endPosition.rawValue > state.upTo || isTooMuch {
+                state.isFinished = true
+                return false
+            }
+            try body(record, payload)
+            state.delivered += max(payload.count, 1)
+            state.position = record.endPosition.rawValue
+            return true
+        }
+        switch ending {
+        case .end:
+            return
+        case .corrupt(let reason):
+            // Dropped and removed meanwhile? An open file does not change when it is unlinked, so no: it is damage.
+            journal.state.withLock { $0.ledger.markDamaged(segment.index) }
+            throw JournalError(
+                .corruptRecord,
+                "\(reason) at offset \(offset); the file is kept as it is, and its records from position"
+                    + " \(scanner.position(at: offset)) to \(segment.end) are lost",
+                path: path,
+                resumePosition: JournalPosition(rawValue: segment.end)
+            )
+        case .unreadable(let errno):
+            throw lost(segment, path, errno)
+        }
+    }
+
+    private func lost(_ segment: SegmentEntry, _ path: String, _ errno: Errno) -> JournalError {
+        if errno == .noSuchFileOrDirectory {
+            return JournalError(
+                .missingSegment,
+                "the segment was removed by somebody else; its records up to position \(segment.end) are lost",
+                path: path,
+                cause: errno,
+                resumePosition: JournalPosition(rawValue: segment.end)
+            )
+        }
+        var error = JournalError.system("read the segment", path, errno)
+        error.resumePosition = JournalPosition(rawValue: segment.end)
+        return error
+    }
+
+    private func pin(_ position: Int64) {
+        if pins { journal.state.withLock { $0.ledger.pinnedEnd = position } }
+    }
+}
+
+extension TenantJournal {
+    /// A reader for the thread that writes to the database.
+    package func makeReader() -> JournalReader {
+        JournalReader(journal: self, pins: true)
+    }
+
+    /// Visits all durable records from `position` on, so that the state which hangs on them can be rebuilt. Damage is passed
+    /// over; it is reported by ``JournalDirectory/openJournal(tenant:events:visit:)`` already, or returned here. Blocks.
+    @discardableResult
+    package func recover(
+        from position: JournalPosition = .start,
+        _ visit: (RecordHeader, UnsafeRawBufferPointer) -> Void
+    ) -> [JournalError] {
+        let reader = JournalReader(journal: self, pins: false)
+        let end = durablePosition
+        var position = position
+        var damage: [JournalError] = []
+        while position < end {
+            do {
+                position = try reader.read(from: position, upTo: end) { header, payload in
+                    visit(header, payload)
+                    position = header.endPosition
+                }
+            } catch let error as JournalError {
+                damage.append(error)
+                guard let resume = error.resumePosition, resume > position else { break }
+                position = resume
+            } catch {
+                break
+            }
+        }
+        return damage
+    }
+}

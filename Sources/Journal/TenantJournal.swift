@@ -1,0 +1,224 @@
+package import FoundationEssentials
+import Synchronization
+import SystemPackage
+
+/// What a tenant's journal tells its owner. All are called on the journal thread, must be cheap, must not wait, and may call
+/// the journal (but for reading).
+package struct JournalEvents: Sendable {
+    /// Everything up to the position is durable: its sequence numbers may be acknowledged.
+    package var onDurable: @Sendable (_ journal: TenantJournal, _ position: JournalPosition) -> Void = { _, _ in }
+    package var onStateChange: @Sendable (_ journal: TenantJournal, _ state: JournalState) -> Void = { _, _ in }
+    /// With ``JournalFullPolicy/dropOldest``: these records, never stored, are about to be removed. They come in order, in
+    /// pieces of at most 1024, so that gap rows can be written.
+    package var onAbandoned: @Sendable (_ journal: TenantJournal, _ records: [RecordHeader]) -> Void = { _, _ in }
+
+    package init() {}
+}
+
+/// The durable, bounded log of one tenant's COPY rows.
+///
+/// Any thread may call anything; what blocks says so. Made by ``JournalDirectory/openJournal(tenant:events:visit:)``.
+package final class TenantJournal: Sendable {
+    /// What `append` may use.
+    package enum Priority: Sendable {
+        /// The tenant's bound.
+        case normal
+        /// ``JournalConfiguration/reserveBytesPerTenant`` beyond the bound, and ahead of appends that wait: for the records
+        /// that help to free space, such as a snapshot of tag state after which ``TenantJournal/retain(from:)`` can move on.
+        case reserve
+    }
+
+    /// Why an append has to wait.
+    enum Obstacle: Equatable {
+        case memory
+        case tenantLimit
+        case directoryLimit
+    }
+
+    struct Waiter {
+        var id: UInt64
+        var record: JournalRecord
+        var priority: Priority
+        var obstacle: Obstacle
+        var continuation: CheckedContinuation<Result<JournalPosition, JournalError>, Never>
+    }
+
+    struct State {
+        var ledger: JournalLedger
+        /// Appended, not yet taken by the journal thread.
+        var pending: [PendingRecord] = []
+        var waiters: [Waiter] = []
+        var nextWaiterID: UInt64 = 0
+        /// The thread knows that there is something to do, and whether it should hurry.
+        var isScheduled = false
+        var isUrgent = false
+        /// The last write or sync failed.
+        var trouble: JournalError?
+        /// Bytes booked in the directory's disk budget.
+        var bookedBytes = 0
+        var isClosing = false
+        /// Set when the journal thread is done with this journal.
+        var closeResult: Result<Void, JournalError>?
+        var closeWaiters: [CheckedContinuation<Result<Void, JournalError>, Never>] = []
+        /// What `onStateChange` was last told.
+        var publishedState = JournalState.open
+    }
+
+    /// This journal's own random id, the key of its row in `ingest_checkpoints`.
+    package let journalID: UUID
+    package let tenantID: UUID
+    /// Path of the tenant's folder.
+    let folder: String
+    let isOnRootFileSystem: Bool
+    let events: JournalEvents
+    let directory: JournalDirectory.Core
+    let memoryAccount: SharedBudget.Account
+    let diskAccount: SharedBudget.Account
+    let state: Mutex<State>
+    let seed: UInt32
+    /// The journal thread's.
+    let writer: SegmentWriter
+    let retry: RetryClock
+
+    init(_ recovered: RecoveredTenant, events: JournalEvents, directory: JournalDirectory.Core) {
+        journalID = recovered.identity.journalID
+        tenantID = recovered.identity.tenantID
+        folder = recovered.folder
+        isOnRootFileSystem = recovered.isOnRootFileSystem
+        self.events = events
+        self.directory = directory
+        memoryAccount = directory.memory.open()
+        diskAccount = directory.disk.open()
+        state = Mutex(State(ledger: recovered.ledger))
+        seed = RecordFormat.seed(journal: recovered.identity.journalID)
+        writer = recovered.makeWriter(directory.configuration, directory.thread)
+        retry = RetryClock(configuration: directory.configuration)
+        state.withLock { book(&$0) }
+    }
+
+    // MARK: Positions and figures
+
+    /// Everything before is on the disk.
+    package var durablePosition: JournalPosition { JournalPosition(rawValue: state.withLock { $0.ledger.durable }) }
+    /// Where the next record will begin, or further on.
+    package var endPosition: JournalPosition { JournalPosition(rawValue: state.withLock { $0.ledger.end }) }
+    /// What ``forget(upTo:)`` was told last: everything before is stored.
+    package var committedPosition: JournalPosition { JournalPosition(rawValue: state.withLock { $0.ledger.forgotten }) }
+    /// Where the oldest record still in the journal begins; the end when there is none. If the database's checkpoint lies
+    /// before it, what lies between was given up (``JournalFullPolicy/dropOldest``) and wants a gap row.
+    package var oldestPosition: JournalPosition { JournalPosition(rawValue: state.withLock { $0.ledger.oldest }) }
+    /// Bytes of this tenant's segment files.
+    package var bytesOnDisk: Int { state.withLock { $0.ledger.bytesOnDisk } }
+    /// Bytes appended and not durable yet: what the journal holds in memory.
+    package var pendingBytes: Int { state.withLock { $0.ledger.pendingBytes } }
+    /// Rows appended and not forgotten; exact up to a thousand records' backlog, then within 0.2 %.
+    package var backlogRows: Int { Int(state.withLock { $0.ledger.backlogRows }) }
+    /// When the oldest record not forgotten was received, microseconds since 1970; nil when there is none.
+    package var oldestUnforgottenReceivedAt: Int64? { state.withLock { $0.ledger.oldestUnforgottenReceivedAt } }
+    package var currentState: JournalState { state.withLock { Self.describe($0) } }
+
+    static func describe(_ state: borrowing State) -> JournalState {
+        if state.closeResult != nil { return .closed }
+        if let trouble = state.trouble {
+            return trouble.code == .diskFull
+                ? .full(.disk) : .stalled(.init(message: trouble.description, cause: trouble.cause))
+        }
+        switch state.waiters.first?.obstacle {
+        case .tenantLimit: return .full(.tenantLimit)
+        case .directoryLimit: return .full(.directoryLimit)
+        case .memory, nil: return .open
+        }
+    }
+
+    // MARK: Forgetting
+
+    /// The rows of all records before `position` are stored: their segments may go. Never goes back; what is not durable is
+    /// not forgotten. The journal does not remember this over a restart: the database's checkpoint does.
+    package func forget(upTo position: JournalPosition) {
+        changeLedger { $0.forget(upTo: position.rawValue) }
+    }
+
+    /// Records from `position` on stay, even when forgotten, because recovery still needs them. Until the first call nothing
+    /// is kept that way, so call it before the first ``forget(upTo:)``. Never goes back.
+    package func retain(from position: JournalPosition) {
+        changeLedger { $0.retain(from: position.rawValue) }
+    }
+
+    /// New records begin at or after `position`: for a checkpoint that lies beyond the journal's end, because the journal
+    /// lost its tail or was replaced. Without it, records at positions below the checkpoint would count as stored.
+    package func advance(to position: JournalPosition) {
+        let position = min(position, JournalPosition.highest)
+        changeLedger { $0.advance(to: position.rawValue) }
+    }
+
+    private func changeLedger(_ change: (inout JournalLedger) -> Void) {
+        let wakes = state.withLock { state -> Bool in
+            change(&state.ledger)
+            guard state.closeResult == nil else { return false }
+            let isBlocked = state.trouble != nil || (state.waiters.first.map { $0.obstacle != .memory } ?? false)
+            let minimum = isBlocked ? 0 : directory.configuration.forgottenSegmentBytes
+            let isUseful =
+                isBlocked || !state.ledger.removableSegments().isEmpty
+                || state.ledger.lastSegmentIsSpent(minimum: minimum)
+            return isUseful && schedule(&state, urgent: isBlocked)
+        }
+        if wakes { wakeThread() }
+    }
+
+    // MARK: Closing
+
+    /// Refuses further appends, writes and syncs what is pending, and closes the files. May be called again and then tells
+    /// the same.
+    ///
+    /// - Throws: what kept pending records from becoming durable; they were not acknowledged, so the servers still have them.
+    package func close() async throws(JournalError) {
+        let result = await withCheckedContinuation { continuation in
+            let done = beginClose { $0.closeWaiters.append(continuation) }
+            if let done { continuation.resume(returning: done) }
+        }
+        try result.get()
+    }
+
+    /// - Parameter register: called when the close is not done yet.
+    @discardableResult
+    func beginClose(_ register: (inout State) -> Void) -> Result<Void, JournalError>? {
+        let (done, wakes, waiters) = state.withLock { state -> (Result<Void, JournalError>?, Bool, [Waiter]) in
+            if let result = state.closeResult { return (result, false, []) }
+            state.isClosing = true
+            register(&state)
+            defer { state.waiters.removeAll() }
+            return (nil, schedule(&state, urgent: true), state.waiters)
+        }
+        for waiter in waiters { waiter.continuation.resume(returning: .failure(Self.closedError)) }
+        if wakes { wakeThread() }
+        return done
+    }
+
+    static var closedError: JournalError { JournalError(.closed, "the journal is closed") }
+
+    // MARK: Shared helpers
+
+    /// Notes that the thread must look at this journal.
+    /// - Returns: whether ``wakeThread()`` is to be called, after the lock is released.
+    func schedule(_ state: inout State, urgent: Bool) -> Bool {
+        if state.isScheduled && (state.isUrgent || !urgent) { return false }
+        state.isUrgent = state.isUrgent || urgent
+        return true
+    }
+
+    /// Follow-up of ``schedule(_:urgent:)``.
+    func wakeThread() {
+        let (isNew, urgent) = state.withLock { state in
+            defer { state.isScheduled = true }
+            return (!state.isScheduled, state.isUrgent)
+        }
+        directory.thread.schedule(isNew ? self : nil, urgent: urgent)
+    }
+
+    /// Brings the directory's disk budget up to date.
+    func book(_ state: inout State) {
+        let bytes = state.ledger.bytesOnDisk + state.ledger.unwrittenBytes
+        if bytes != state.bookedBytes { directory.disk.force(bytes - state.bookedBytes, for: diskAccount) }
+        state.bookedBytes = bytes
+    }
+}

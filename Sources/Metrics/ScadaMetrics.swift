@@ -1,0 +1,189 @@
+/// Every metric of the daemon, declared in one place: names, help texts, labels, buckets.
+package struct ScadaMetrics: Sendable {
+    package let registry: Registry
+    package let connectionErrors: Family<Counter>
+    package let writeDuration: Family<Histogram>
+    package let batchSize: Family<Histogram>
+    package let readingsStored: Family<Counter>
+    package let ingestDelay: Family<Histogram>
+    package let journalSync: Family<Histogram>
+    package let journalErrors: Family<Counter>
+    package let gaps: Family<Counter>
+    package let rejectedReadings: Family<Counter>
+    package let directCompressed: Family<Counter>
+    package let grpcCalls: Family<Counter>
+
+    /// Metrics computed when asked for; the daemon registers how.
+    package enum Collected {
+        package static func readingsIngested(labels: [String]) -> MetricName {
+            MetricName(
+                "scada_readings_ingested_total",
+                "Readings received from OPC UA servers, values sent again not counted.",
+                labels: labels
+            )
+        }
+        package static let activeConnections = MetricName(
+            "scada_active_connections",
+            "OPC UA connections that are connected now.",
+            labels: ["tenant_id"]
+        )
+        package static let connections = MetricName(
+            "scada_connections",
+            "OPC UA connections configured, by state.",
+            labels: ["tenant_id", "state"]
+        )
+        package static let connectionUp = MetricName(
+            "scada_connection_up",
+            "1 while an OPC UA connection is connected, else 0.",
+            labels: ["tenant_id", "connection_id"]
+        )
+        package static let bufferSize = MetricName(
+            "scada_buffer_size",
+            "Readings waiting for the next flush.",
+            labels: ["tenant_id"]
+        )
+        package static let backlog = MetricName(
+            "scada_backlog_readings",
+            "Readings in the journal that are not in the database yet.",
+            labels: ["tenant_id"]
+        )
+        package static let oldestUnstored = MetricName(
+            "scada_oldest_unstored_seconds",
+            "Age of the oldest reading that is not in the database yet.",
+            labels: ["tenant_id"]
+        )
+        package static let journalBytes = MetricName(
+            "scada_journal_bytes",
+            "Bytes of a tenant's journal on disk.",
+            labels: ["tenant_id"]
+        )
+        package static let journalLimit = MetricName(
+            "scada_journal_limit_bytes",
+            "JOURNAL_MAX_BYTES: most a tenant's journal may take."
+        )
+        package static let tenantUp = MetricName(
+            "scada_tenant_up",
+            "1 while a tenant's readings can be stored, 0 while its database refuses or is away.",
+            labels: ["tenant_id"]
+        )
+        package static let reconnects = MetricName(
+            "scada_reconnects_total",
+            "Times a connection was established again after it was lost.",
+            labels: ["tenant_id", "connection_id"]
+        )
+        package static let republished = MetricName(
+            "scada_republished_total",
+            "Notifications fetched again by Republish.",
+            labels: ["tenant_id", "connection_id"]
+        )
+        package static let queueOverflows = MetricName(
+            "scada_queue_overflows_total",
+            "Values with the overflow bit: the server's queue lost some before them.",
+            labels: ["tenant_id", "connection_id"]
+        )
+        package static let badTags = MetricName(
+            "scada_bad_tags",
+            "Tags the server refuses or does not know; they are tried again.",
+            labels: ["tenant_id", "connection_id"]
+        )
+        package static let duplicates = MetricName(
+            "scada_duplicates_dropped_total",
+            "Values a server sent again and that were recognised.",
+            labels: ["tenant_id", "connection_id"]
+        )
+        package static let receiveTimestamps = MetricName(
+            "scada_receive_timestamp_used_total",
+            "Values without a source or server timestamp.",
+            labels: ["tenant_id", "connection_id"]
+        )
+        package static let recovered = MetricName(
+            "scada_history_recovered_total",
+            "Readings read from servers' history over holes.",
+            labels: ["tenant_id", "connection_id"]
+        )
+        package static let databaseConnections = MetricName(
+            "scada_db_connections",
+            "Connections to PostgreSQL over all databases, by state.",
+            labels: ["state"]
+        )
+        package static let buildInfo = MetricName(
+            "scada_build_info",
+            "Version of the daemon and of the Swift compiler.",
+            labels: ["version", "swift"]
+        )
+        package static let certificateExpiry = MetricName(
+            "scada_certificate_expiry_seconds",
+            "Time until a certificate expires; negative when it has.",
+            labels: ["certificate"]
+        )
+    }
+
+    package init(registry: Registry = Registry()) {
+        self.registry = registry
+        connectionErrors = registry.counter(
+            MetricName(
+                "scada_connection_errors_total",
+                "Failures of an OPC UA connection, by kind.",
+                labels: ["tenant_id", "connection_id", "error_type"]
+            )
+        )
+        writeDuration = registry.histogram(
+            MetricName(
+                "scada_db_write_duration_seconds",
+                "Time a flush took, from reading the journal to COMMIT.",
+                labels: ["tenant_id"]
+            ),
+            bounds: [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30]
+        )
+        batchSize = registry.histogram(
+            MetricName("scada_batch_size", "Readings stored by one flush.", labels: ["tenant_id"]),
+            bounds: [1, 10, 100, 500, 1000, 2500, 5000, 10_000, 25_000, 50_000, 100_000, 250_000]
+        )
+        readingsStored = registry.counter(
+            MetricName("scada_readings_stored_total", "Readings committed to the database.", labels: ["tenant_id"])
+        )
+        ingestDelay = registry.histogram(
+            MetricName(
+                "scada_ingest_delay_seconds",
+                "Time from a reading's source timestamp to its COMMIT; one reading in sixteen is looked at and counts for"
+                    + " all sixteen.",
+                labels: ["tenant_id"]
+            ),
+            bounds: [
+                0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 0.75, 1, 1.25, 1.5, 2, 3, 5, 7.5, 10, 15, 30, 60, 300, 900, 3600,
+            ]
+        )
+        journalSync = registry.histogram(
+            MetricName("scada_journal_sync_seconds", "Time a group sync of the journals took."),
+            bounds: [0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1]
+        )
+        journalErrors = registry.counter(
+            MetricName("scada_journal_errors_total", "Writes or syncs of the journal that failed and were tried again.")
+        )
+        gaps = registry.counter(
+            MetricName("scada_gaps_total", "Gaps recorded in scada_gaps, by cause.", labels: ["tenant_id", "cause"])
+        )
+        rejectedReadings = registry.counter(
+            MetricName(
+                "scada_rejected_readings_total",
+                "Readings the database refused, by SQLSTATE; see scada_rejected_readings.",
+                labels: ["tenant_id", "reason"]
+            )
+        )
+        directCompressed = registry.counter(
+            MetricName(
+                "scada_direct_compressed_total",
+                "Readings stored straight into TimescaleDB's columnstore.",
+                labels: ["tenant_id"]
+            )
+        )
+        grpcCalls = registry.counter(
+            MetricName(
+                "scada_grpc_calls_total",
+                "Calls of the control API, by method and status.",
+                labels: ["method", "code"]
+            )
+        )
+        ProcessMetrics.register(in: registry)
+    }
+}

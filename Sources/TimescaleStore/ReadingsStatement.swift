@@ -1,0 +1,85 @@
+internal import FoundationEssentials
+
+/// The SQL of one page.
+///
+/// Values are parameters; the text depends on shape alone. Tag order is byte order (COLLATE "C"): cheap, and the same in
+/// every database. The plain comparison with the key's timestamp beside the exact one is what index, chunks and partitions
+/// are chosen by.
+struct ReadingsStatement {
+    private(set) var sql = ""
+    private(set) var parameters: [PGParameter] = []
+
+    init(_ query: ReadingsQuery, _ ability: Capabilities, limit: Int, after token: PageToken?) {
+        let well = add(.uuid(query.wellID))
+        let start = add(.timestamp(microsecondsSince2000: query.startMicros.microsecondsSince2000))
+        let end = add(.timestamp(microsecondsSince2000: query.endMicros.microsecondsSince2000))
+        let tags = query.tagNodeIDs.isEmpty ? nil : add(.textArray(query.tagNodeIDs))
+        let time: String
+        var conditions: [String]
+        let columns: String
+        var ties = ""
+        let direction = query.ascending ? "ASC" : "DESC"
+        let source: String
+        switch query.resolution {
+        case .raw:
+            time = "\"timestamp\""
+            columns = "\(time), tag_node_id, value, quality, status_code, value_text"
+            source = "scada_readings"
+            conditions = ["well_id = \(well)", "\(time) >= \(start)", "\(time) <= \(end)"]
+            ties = ", value, quality COLLATE \"C\", status_code, value_text COLLATE \"C\""
+        case .hourly, .daily, .monthly:
+            time = "bucket"
+            columns = "\(time), tag_node_id, avg, good_count, count, min, max"
+            let unit = Self.unit(query.resolution)
+            let first = "date_trunc('\(unit)', \(start)::timestamptz, 'UTC')"
+            if ability.hasContinuousAggregates {
+                source = "scada_readings_\(query.resolution.rawValue)"
+                conditions = ["well_id = \(well)", "\(time) >= \(first)", "\(time) <= \(end)"]
+            } else {
+                source = Self.rollupOverRaw(unit: unit, well: well, first: first, end: end, tags: tags)
+                conditions = []
+            }
+        }
+        if let tags { conditions.append("tag_node_id = ANY (\(tags))") }
+        if let token {
+            let instant = add(.timestamp(microsecondsSince2000: token.timestamp))
+            let tag = add(.text(token.key))
+            let beyond = query.ascending ? ">" : "<"
+            conditions.append("\(time) \(beyond)= \(instant)")
+            conditions.append("(\(time) \(beyond) \(instant) OR tag_node_id COLLATE \"C\" \(beyond)= \(tag)::text)")
+        }
+        sql = "SELECT \(columns) FROM \(source)"
+        if !conditions.isEmpty { sql += " WHERE " + conditions.joined(separator: " AND ") }
+        sql += " ORDER BY \(time) \(direction), tag_node_id COLLATE \"C\" \(direction)\(ties) LIMIT \(limit + 1)"
+        // Rows with the very key of the last page's end: those already given out, in the same order as then.
+        if let token, token.skip > 0 { sql += " OFFSET \(token.skip)" }
+    }
+
+    private mutating func add(_ parameter: PGParameter) -> String {
+        parameters.append(parameter)
+        return "$\(parameters.count)"
+    }
+
+    private static func unit(_ resolution: ReadingsQuery.Resolution) -> String {
+        switch resolution {
+        case .raw, .hourly: "hour"
+        case .daily: "day"
+        case .monthly: "month"
+        }
+    }
+
+    /// What the roll-up views say, with the range put where partitions and the index can use it: a condition on the
+    /// view's bucket would read the well's every row.
+    private static func rollupOverRaw(unit: String, well: String, first: String, end: String, tags: String?) -> String {
+        """
+        (SELECT date_trunc('\(unit)', "timestamp", 'UTC') AS bucket, tag_node_id, avg(value) AS avg,
+                count(*) FILTER (WHERE quality = 'Good') AS good_count, count(*) AS count, min(value) AS min,
+                max(value) AS max
+         FROM scada_readings
+         WHERE well_id = \(well) AND "timestamp" >= \(first)
+           AND "timestamp" < date_trunc('\(unit)', \(end)::timestamptz, 'UTC') + interval '1 \(unit)'
+           \(tags.map { "AND tag_node_id = ANY (\($0))" } ?? "")
+         GROUP BY 1, 2) AS rollup
+        """
+    }
+}
