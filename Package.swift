@@ -101,6 +101,7 @@ let package = Package(
         .testTarget(name: "IngestionTests", dependencies: ["Ingestion"], swiftSettings: settings),
         .testTarget(name: "ControlAPITests", dependencies: ["ControlAPI"], swiftSettings: settings),
         .testTarget(name: "ObservabilityTests", dependencies: ["Observability"], swiftSettings: settings),
+        .testTarget(name: "ScadaSimulatorTests", dependencies: ["scada-simulator"], swiftSettings: settings),
         .testTarget(name: "ScadaIngestionTests", dependencies: ["scada-ingestion"], swiftSettings: settings),
     ]
 )

@@ -97,7 +97,7 @@ struct RenderTests {
 
     @Test func infoIsAGaugeToOldScrapers() {
         let registry = Registry()
-        registry.collector(MetricName("b_info", "B.", labels: ["v"]), .info) { $0.sample(["1"], 1) }
+        registry.collector(MetricName("b_info", "B.", labels: ["v"]), .info) { $0.sample(["1"], UInt64(1)) }
         #expect(text(registry).contains("# TYPE b_info gauge\nb_info{v=\"1\"} 1\n"))
         #expect(text(registry, openMetrics: true).contains("# TYPE b info\nb_info{v=\"1\"} 1\n"))
     }

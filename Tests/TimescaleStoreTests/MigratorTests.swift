@@ -13,7 +13,8 @@ struct MigratorTests {
         #expect(try await tenant.ask("SELECT relkind FROM pg_class WHERE relname = 'scada_readings'") == "p")
         // Yesterday, today, seven days ahead and the default.
         #expect(
-            try await tenant.ask("SELECT count(*) FROM pg_inherits WHERE inhparent = 'scada_readings'::regclass") == "10"
+            try await tenant.ask("SELECT count(*) FROM pg_inherits WHERE inhparent = 'scada_readings'::regclass")
+                == "10"
         )
         for view in ["hourly", "daily", "monthly"] {
             let columns = try await tenant.column(

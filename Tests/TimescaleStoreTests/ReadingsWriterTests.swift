@@ -9,7 +9,9 @@ import Testing
 struct ReadingsWriterTests {
     private func batch(_ count: Int, from start: Int64 = march) -> RowMaker {
         var rows = RowMaker()
-        for n in 0..<count { rows.add(well: well(1), tag: "ns=2;s=t\(n % 10)", micros: start + Int64(n), value: Double(n)) }
+        for n in 0..<count {
+            rows.add(well: well(1), tag: "ns=2;s=t\(n % 10)", micros: start + Int64(n), value: Double(n))
+        }
         return rows
     }
 
@@ -49,7 +51,12 @@ struct ReadingsWriterTests {
     @Test func everyColumnArrivesAsItIs() async throws {
         let tenant = try await TestTenant(.plain)
         var rows = RowMaker()
-        rows.add(well: well(7), tag: Array("ns=1;s='; DROP TABLE scada_readings; --".utf8), micros: march + 1, value: -0.5)
+        rows.add(
+            well: well(7),
+            tag: Array("ns=1;s='; DROP TABLE scada_readings; --".utf8),
+            micros: march + 1,
+            value: -0.5
+        )
         rows.add(
             well: well(7),
             tag: Array("ns=1;s=ü".utf8),
@@ -113,7 +120,9 @@ struct ReadingsWriterTests {
             try await tenant.writer.store(in: url, journalID: journal, from: 0, to: 9) { sink in
                 let killer = Mutex(false)
                 try rows.source()({ bytes in
-                    if killer.withLock({ done in defer { done = true }; return !done }) {
+                    if killer.withLock({ done in
+                        defer { done = true }; return !done
+                    }) {
                         let admin = try server.connect(url)
                         try admin.execute(
                             """
@@ -210,8 +219,10 @@ struct ReadingsWriterTests {
         guard PrivatePostgres.isAvailable(flavour) else { return }
         let tenant = try await TestTenant(flavour)
         var rows = RowMaker()
-        let absurd: [Int64] = [.min, .min + 1, -62_135_596_800_000_000, -11_644_473_600_000_000, 0, march,
-            253_402_300_799_000_000, .max - 1, .max]
+        let absurd: [Int64] = [
+            .min, .min + 1, -62_135_596_800_000_000, -11_644_473_600_000_000, 0, march,
+            253_402_300_799_000_000, .max - 1, .max,
+        ]
         for micros in absurd { rows.add(well: well(3), tag: "t", micros: micros, value: 1) }
         let journal = UUID()
         _ = try await tenant.writer.prepareCheckpoint(in: tenant.url, journalID: journal, startingAt: 0)
