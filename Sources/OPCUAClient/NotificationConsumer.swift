@@ -10,7 +10,7 @@ package protocol NotificationConsumer: AnyObject, Sendable {
     /// After all parts of a NotificationMessage: append what they made to the journal. While it is suspended no further
     /// notification is processed, and once the PublishRequests in flight are answered the server queues: back pressure.
     /// A throw means the message was not taken: the connection is dropped and the message fetched again.
-    func notificationComplete(_ context: NotificationContext) async throws
+    nonisolated(nonsending) func notificationComplete(_ context: NotificationContext) async throws
 
     /// The parts of this message given to `dataChange` so far are void.
     func notificationAborted(_ context: NotificationContext)
@@ -28,7 +28,7 @@ package protocol NotificationConsumer: AnyObject, Sendable {
     func subscriptionsCreated(_ subscriptions: [RestoredSubscription])
 
     /// What happened to the stream of notifications at a break.
-    func continuity(_ event: ContinuityEvent) async
+    nonisolated(nonsending) func continuity(_ event: ContinuityEvent) async
 }
 
 /// Which notification the bytes belong to.

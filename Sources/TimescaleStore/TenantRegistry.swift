@@ -22,6 +22,12 @@ package struct RowProblem: Sendable, Hashable, CustomStringConvertible {
     package var row: String
     package var problem: String
 
+    package init(table: String, row: String, problem: String) {
+        self.table = table
+        self.row = row
+        self.problem = problem
+    }
+
     package var description: String { "\(table) row \(row): \(problem)" }
 }
 

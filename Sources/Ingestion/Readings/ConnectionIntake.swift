@@ -1,0 +1,376 @@
+package import FoundationEssentials
+import Journal
+import Logging
+import NIOCore
+package import OPCUAClient
+package import OPCUACodec
+import Synchronization
+
+/// What an intake tells its tenant. Called on the connection's event loop; must be cheap and must not wait.
+struct IntakeEvents: Sendable {
+    var statusChanged: @Sendable (_ status: ConnectionStatus) -> Void = { _ in }
+    /// Remember these for the next run of the process.
+    var subscriptionsCreated: @Sendable (_ subscriptions: [RestoredSubscription]) -> Void = { _ in }
+    /// The stream of notifications broke and goes on: what lies between the two times (microseconds since 1970) is missing.
+    var gap: @Sendable (_ gap: IntakeGap) -> Void = { _ in }
+    /// A tag became bad, or good again.
+    var itemStatus: @Sendable (_ key: TagKey, _ status: StatusCode) -> Void = { _, _ in }
+}
+
+/// A hole in what a connection received. Times are microseconds since 1970.
+package struct IntakeGap: Sendable, Equatable {
+    package enum Cause: String, Sendable {
+        /// The subscription had to be made anew.
+        case subscriptionLost = "subscription_lost"
+        /// The server does not hold notifications any more that were never received.
+        case notificationsLost = "notifications_lost"
+        /// The server's queue of an item was full: the overflow bit.
+        case queueOverflow = "queue_overflow"
+    }
+
+    package var cause: Cause
+    /// nil: all tags of the connection.
+    package var key: TagKey?
+    package var startedAt: Int64
+    package var endedAt: Int64
+    /// What is known of each tag whose first value after the hole has come: where history is to be asked for.
+    package var holes: [TagHole] = []
+}
+
+/// A tag's own hole: from the last reading before to the first after, exclusive. Microseconds since 1970.
+package struct TagHole: Sendable, Equatable {
+    package var handle: UInt32
+    package var key: TagKey
+    package var after: Int64
+    package var until: Int64
+}
+
+/// Takes a connection's notifications: encodes them, appends them to the tenant's journal, and lets the connection
+/// acknowledge what has become durable.
+///
+/// Everything runs on the connection's event loop, but for ``journalIsDurable(upTo:)`` and the figures. That rule is why the
+/// class may be `@unchecked Sendable`.
+package final class ConnectionIntake: NotificationConsumer, @unchecked Sendable {
+    package let connectionID: UUID
+    let eventLoop: any EventLoop
+    private let journal: TenantJournal
+    private let buffers: RowBufferPool
+    private let events: IntakeEvents
+    private let logger: Logger
+
+    // MARK: On the event loop
+
+    let table = TagTable()
+    private var encoder: ReadingEncoder
+    private var buffer: RowBuffer?
+    /// Appended and not acknowledged yet, in the order of the journal.
+    private var appended = CircularBuffer<Appended>(initialCapacity: 16)
+    private var badTags: [UInt32: StatusCode] = [:]
+    private var lastReceivedAt: Int64?
+    /// A break after which first values are awaited.
+    private var openGap: OpenGap?
+    private var deadbands: [UInt32: MonitoredItemSpecification.Deadband] = [:]
+    weak var connection: OPCUAConnection?
+
+    private struct Appended {
+        var position: JournalPosition
+        var subscriptionID: UInt32
+        var sequenceNumber: UInt32
+    }
+
+    private struct OpenGap {
+        var cause: IntakeGap.Cause
+        var startedAt: Int64
+        var awaited: Set<UInt32>
+        var holes: [TagHole] = []
+        /// The first notification after the break.
+        var firstAt: Int64?
+    }
+
+    // MARK: For everybody
+
+    private struct Shared {
+        var status = ConnectionStatus()
+        var figures = ReadingEncoder.Figures()
+        var badTags: [UInt32: StatusCode] = [:]
+        var lastReceivedAt: Int64?
+        var republished: UInt64 = 0
+    }
+
+    private let shared = Mutex(Shared())
+    /// Whether something appended waits to be acknowledged.
+    private let isWaiting = Atomic(false)
+
+    init(
+        connectionID: UUID,
+        eventLoop: any EventLoop,
+        journal: TenantJournal,
+        buffers: RowBufferPool,
+        events: IntakeEvents,
+        logger: Logger
+    ) {
+        self.connectionID = connectionID
+        self.eventLoop = eventLoop
+        self.journal = journal
+        self.buffers = buffers
+        self.events = events
+        self.logger = logger
+        encoder = ReadingEncoder(table: table)
+    }
+
+    // MARK: Figures, any thread
+
+    package var status: ConnectionStatus { shared.withLock { $0.status } }
+    var figures: ReadingEncoder.Figures { shared.withLock { $0.figures } }
+    package var badTagCount: Int { shared.withLock { $0.badTags.count } }
+    package var lastReadingAt: Int64? { shared.withLock { $0.lastReceivedAt } }
+    package var republishedCount: UInt64 { shared.withLock { $0.republished } }
+
+    // MARK: Tags, on the event loop
+
+    /// Takes over what is remembered of an earlier run, before anything else.
+    func restore(_ memory: TenantMemory.Connection) {
+        for (handle, key) in memory.subscriptions?.handles ?? [] { table.restore(handle, for: key) }
+        for (key, state) in memory.states { table.setState(state, of: table.handle(for: key)) }
+        lastReceivedAt = memory.lastReceivedAt
+    }
+
+    /// The specifications of the items to watch; new tags get handles.
+    func specifications(_ tags: [PlannedTag]) -> [MonitoredItemSpecification] {
+        tags.map { tag in
+            let handle = table.handle(for: tag.key)
+            deadbands[handle] = tag.deadband
+            return MonitoredItemSpecification(
+                handle: handle,
+                nodeID: tag.nodeID,
+                samplingInterval: tag.samplingInterval,
+                queueSize: tag.queueSize,
+                deadband: tag.deadband
+            )
+        }
+    }
+
+    /// The states of all tags, to be kept in the journal.
+    func snapshot() -> TagStateRecord {
+        TagStateRecord(
+            states: table.allHandles.compactMap { entry in table.state(of: entry.handle).map { (entry.key, $0) } }
+        )
+    }
+
+    func handles() -> [(handle: UInt32, key: TagKey)] { table.allHandles.map { ($0.handle, $0.key) } }
+
+    // MARK: Notifications
+
+    package func dataChange(
+        _ body: UnsafeRawBufferPointer,
+        _ context: NotificationContext
+    ) throws(DecodingError) {
+        let rows = currentBuffer()
+        try encoder.encode(body, receivedAt: context.receivedAtUnixMicroseconds, into: rows)
+    }
+
+    /// The buffer of the present notification; the first use begins it.
+    private func currentBuffer() -> RowBuffer {
+        if let buffer { return buffer }
+        let fresh = buffers.take()
+        buffer = fresh
+        encoder.begin()
+        return fresh
+    }
+
+    nonisolated(nonsending) package func notificationComplete(_ context: NotificationContext) async throws {
+        let rows = currentBuffer()
+        buffer = nil
+        // A message whose values were all known already is recorded too: its sequence number has been dealt with.
+        let record = JournalRecord(
+            header: RecordHeader(
+                rowCount: UInt32(rows.rowCount),
+                source: connectionID,
+                subscriptionID: context.subscriptionID,
+                sequenceNumber: context.sequenceNumber,
+                receivedAtMicroseconds: context.receivedAtUnixMicroseconds,
+                earliestMicroseconds: rows.rowCount > 0 ? encoder.earliest : context.receivedAtUnixMicroseconds,
+                latestMicroseconds: rows.rowCount > 0 ? encoder.latest : context.receivedAtUnixMicroseconds
+            ),
+            rows: rows
+        )
+        let position: JournalPosition
+        do {
+            position = try await journal.append(record)
+        } catch {
+            buffers.put(rows)
+            encoder.revert()
+            throw error
+        }
+        appended.append(
+            Appended(
+                position: position,
+                subscriptionID: context.subscriptionID,
+                sequenceNumber: context.sequenceNumber
+            )
+        )
+        isWaiting.store(true, ordering: .releasing)
+        take(encoder.events, context)
+        lastReceivedAt = context.receivedAtUnixMicroseconds
+        let figures = encoder.figures
+        shared.withLock { shared in
+            shared.figures = figures
+            shared.lastReceivedAt = context.receivedAtUnixMicroseconds
+            if context.isRepublished { shared.republished &+= 1 }
+        }
+        if journal.durablePosition >= position {
+            // The sync ran between the append and the entry above. Not at once: the connection counts the notification
+            // as taken when this returns, and acknowledges only what it has counted.
+            eventLoop.execute { self.acknowledge(upTo: position) }
+        }
+    }
+
+    package func notificationAborted(_ context: NotificationContext) {
+        guard let rows = buffer else { return }
+        buffer = nil
+        encoder.revert()
+        buffers.put(rows)
+    }
+
+    // MARK: Acknowledgement
+
+    /// The journal's records up to `position` are on the disk. Any thread.
+    func journalIsDurable(upTo position: JournalPosition) {
+        guard isWaiting.load(ordering: .acquiring) else { return }
+        eventLoop.execute { self.acknowledge(upTo: position) }
+    }
+
+    private func acknowledge(upTo position: JournalPosition) {
+        var last: Appended?
+        while let first = appended.first, first.position <= position {
+            appended.removeFirst()
+            if let previous = last, previous.subscriptionID != first.subscriptionID { tell(previous) }
+            last = first
+        }
+        if let last { tell(last) }
+        if appended.isEmpty { isWaiting.store(false, ordering: .releasing) }
+    }
+
+    private func tell(_ entry: Appended) {
+        connection?.assumeIsolated {
+            $0.acknowledge(subscriptionID: entry.subscriptionID, upTo: entry.sequenceNumber)
+        }
+    }
+
+    // MARK: Breaks
+
+    nonisolated(nonsending) package func continuity(_ event: ContinuityEvent) async {
+        switch event {
+        case .reactivated, .transferred: break
+        case .recreated(let reason, let handles):
+            logger.notice("subscriptions made anew", metadata: ["reason": "\(reason)"])
+            awaitFirst(.subscriptionLost, handles)
+        case .notificationsLost(let subscription, let numbers, let handles):
+            logger.warning(
+                "notifications cannot be had any more",
+                metadata: [
+                    "subscription": "\(subscription)", "first": "\(numbers.lowerBound)",
+                    "last": "\(numbers.upperBound)",
+                ]
+            )
+            awaitFirst(.notificationsLost, handles)
+        }
+    }
+
+    private func awaitFirst(_ cause: IntakeGap.Cause, _ handles: [UInt32]?) {
+        // Nothing was ever received: there is no hole, this is the beginning.
+        guard let startedAt = openGap?.startedAt ?? lastReceivedAt else { return }
+        let affected = (handles ?? table.allHandles.map(\.handle)).filter { table.state(of: $0) != nil }
+        for handle in affected { encoder.expectFirst(handle) }
+        var gap = openGap ?? OpenGap(cause: cause, startedAt: startedAt, awaited: [])
+        gap.awaited.formUnion(affected)
+        openGap = gap
+        // Tags that never report again must not keep the gap from being recorded.
+        eventLoop.scheduleTask(in: .seconds(30)) { [weak self] in self?.closeGap(startedAt) }
+    }
+
+    private func take(_ happened: [ReadingEncoder.Event], _ context: NotificationContext) {
+        if openGap != nil, openGap?.firstAt == nil { openGap?.firstAt = context.receivedAtUnixMicroseconds }
+        for event in happened {
+            switch event {
+            case .overflow(let handle, let after, let until):
+                guard let key = table.key(of: handle) else { continue }
+                events.gap(
+                    IntakeGap(cause: .queueOverflow, key: key, startedAt: min(after ?? until, until), endedAt: until)
+                )
+            case .first(let handle, let before, let at):
+                guard openGap != nil, let key = table.key(of: handle) else { continue }
+                openGap?.awaited.remove(handle)
+                if at > before.storedMicroseconds {
+                    openGap?.holes.append(
+                        TagHole(handle: handle, key: key, after: before.storedMicroseconds, until: at)
+                    )
+                }
+            }
+        }
+        if let gap = openGap, gap.awaited.isEmpty { closeGap(gap.startedAt) }
+    }
+
+    /// All first values came, or were waited for long enough: the gap has its bounds.
+    private func closeGap(_ startedAt: Int64) {
+        guard let gap = openGap, gap.startedAt == startedAt else { return }
+        guard let endedAt = gap.firstAt else {
+            // Still nothing: wait on.
+            eventLoop.scheduleTask(in: .seconds(30)) { [weak self] in self?.closeGap(startedAt) }
+            return
+        }
+        openGap = nil
+        // Every tag still has the value it had: nothing is missing.
+        if gap.holes.isEmpty, gap.awaited.isEmpty, gap.cause == .subscriptionLost { return }
+        events.gap(
+            IntakeGap(cause: gap.cause, key: nil, startedAt: gap.startedAt, endedAt: endedAt, holes: gap.holes)
+        )
+    }
+
+    // MARK: The rest
+
+    package func statusChanged(_ status: ConnectionStatus) {
+        shared.withLock { $0.status = status }
+        events.statusChanged(status)
+    }
+
+    package func itemStatus(handle: UInt32, _ status: StatusCode) {
+        guard let key = table.key(of: handle) else { return }
+        let previous = badTags[handle]
+        badTags[handle] = status.isBad ? status : nil
+        let bad = badTags
+        shared.withLock { $0.badTags = bad }
+        if previous != badTags[handle] { events.itemStatus(key, status) }
+    }
+
+    /// Bad tags with their status. Any thread.
+    package func badTagList() async -> [(key: TagKey, status: StatusCode)] {
+        let bad = shared.withLock { $0.badTags }
+        guard !bad.isEmpty else { return [] }
+        let list = try? await eventLoop.submit {
+            bad.compactMap { entry in self.table.key(of: entry.key).map { (key: $0, status: entry.value) } }
+        }.get()
+        return list ?? []
+    }
+
+    package func deadbandRefused(handle: UInt32) {
+        guard case .absolute(let deadband)? = deadbands[handle] else {
+            // A percentage needs the tag's range, which a server that refuses deadbands rarely tells: every change is kept.
+            return
+        }
+        encoder.filter(handle, deadband: deadband)
+    }
+
+    package func subscriptionsCreated(_ subscriptions: [RestoredSubscription]) {
+        events.subscriptionsCreated(subscriptions)
+    }
+
+    /// Rows read from history over a hole, as a journal record.
+    func historyRows(_ values: [(microseconds: Int64, value: DataValue)], of hole: TagHole) -> RowBuffer {
+        let rows = buffers.take()
+        for (microseconds, value) in values {
+            encoder.append(value, handle: hole.handle, microseconds: microseconds, into: rows)
+        }
+        return rows
+    }
+}

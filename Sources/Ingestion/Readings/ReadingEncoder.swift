@@ -1,0 +1,320 @@
+import Journal
+import OPCUACodec
+
+/// Turns DataChangeNotifications into finished COPY rows, in place: no object, no allocation and no reference count per
+/// value on the way of a number.
+///
+/// Belongs to the connection's event loop.
+struct ReadingEncoder {
+    /// Figures of what went through; written on the event loop, copied out for others.
+    struct Figures: Equatable {
+        /// Rows made.
+        var readings: UInt64 = 0
+        var duplicates: UInt64 = 0
+        /// Values left out by a deadband the server refused to apply.
+        var filtered: UInt64 = 0
+        var overflows: UInt64 = 0
+        /// Values whose timestamp is the time they were received.
+        var receiveTimestamps: UInt64 = 0
+        /// Values of handles nobody knows any more.
+        var unknownHandles: UInt64 = 0
+    }
+
+    /// Something about a single value that the connection has to take note of.
+    enum Event {
+        /// The overflow bit: values between the tag's last reading and this one were lost by the server's queue.
+        case overflow(handle: UInt32, after: Int64?, until: Int64)
+        /// The first value after a break; the state is what was known before it.
+        case first(handle: UInt32, before: TagState, at: Int64)
+    }
+
+    let table: TagTable
+    var figures = Figures()
+    /// The smallest and largest timestamp of the rows since ``begin()``, microseconds since 1970.
+    private(set) var earliest = Int64.max
+    private(set) var latest = Int64.min
+    /// Empty nearly always.
+    private(set) var events: [Event] = []
+    private var figuresBefore = Figures()
+    /// Deadbands applied here because the server refused them, and the last value reported of each tag.
+    private var deadbands: [UInt32: (deadband: Double, last: Double?)] = [:]
+
+    init(table: TagTable) { self.table = table }
+
+    /// A new notification begins.
+    mutating func begin() {
+        table.begin()
+        figuresBefore = figures
+        earliest = .max
+        latest = .min
+        if !events.isEmpty { events = [] }
+    }
+
+    /// Forgets what came since ``begin()``: states, figures and events. The rows are the caller's to drop.
+    mutating func revert() {
+        table.revert()
+        figures = figuresBefore
+        for event in events {
+            guard case .first(let handle, _, _) = event else { continue }
+            table.slots[Int(handle)].flags |= TagSlot.Flag.awaitsFirst
+        }
+        events = []
+    }
+
+    /// The server refuses to filter: this does it from here on.
+    mutating func filter(_ handle: UInt32, deadband: Double) {
+        guard Int(handle) < table.count, deadband > 0 else { return }
+        deadbands[handle] = (deadband, nil)
+        table.slots[Int(handle)].flags |= TagSlot.Flag.filtersDeadband
+    }
+
+    /// The next value of the tag is the first after a break.
+    func expectFirst(_ handle: UInt32) {
+        guard Int(handle) < table.count else { return }
+        table.slots[Int(handle)].flags |= TagSlot.Flag.awaitsFirst
+    }
+
+    /// Appends the rows of one encoded DataChangeNotification (Part 4, 7.25.2) to `rows`.
+    ///
+    /// - Parameter receivedAt: microseconds since 1970; the timestamp of values that carry none.
+    mutating func encode(
+        _ body: UnsafeRawBufferPointer,
+        receivedAt: Int64,
+        into rows: RowBuffer
+    ) throws(DecodingError) {
+        var decoder = BinaryDecoder(body, limits: DecodingLimits(repairsUTF8: true))
+        // A handle and an encoding mask at least.
+        let count = try decoder.arrayLength(minimumElementSize: 5)
+        for _ in 0..<count {
+            let handle = try decoder.uint32()
+            try value(handle, receivedAt, &decoder, rows)
+        }
+    }
+
+    /// One DataValue (Part 6, 5.2.2.17).
+    @inline(__always)
+    private mutating func value(
+        _ handle: UInt32,
+        _ receivedAt: Int64,
+        _ decoder: inout BinaryDecoder,
+        _ rows: RowBuffer
+    ) throws(DecodingError) {
+        let mask = try decoder.uint8()
+        var scalar = Scalar.none
+        if mask & DataValue.Mask.value != 0 { scalar = try Self.scalar(&decoder) }
+        let status = mask & DataValue.Mask.status != 0 ? try decoder.uint32() : 0
+        var ticks: Int64 = 0
+        if mask & DataValue.Mask.sourceTimestamp != 0 { ticks = try decoder.int64() }
+        if mask & (DataValue.Mask.serverTimestamp | DataValue.Mask.sourcePicoseconds | DataValue.Mask.serverPicoseconds)
+            != 0
+        {
+            if mask & DataValue.Mask.sourcePicoseconds != 0 { _ = try decoder.uint16() }
+            if mask & DataValue.Mask.serverTimestamp != 0 {
+                let server = try decoder.int64()
+                if ticks <= 0 { ticks = server }
+            }
+            if mask & DataValue.Mask.serverPicoseconds != 0 { _ = try decoder.uint16() }
+        }
+        var microseconds = receivedAt
+        var below: Int8 = 0
+        if ticks > 0 {
+            let time = DateTime(ticks: ticks)
+            microseconds = time.unixMicroseconds
+            below = Int8(truncatingIfNeeded: (ticks &- DateTime.unixEpochTicks) &- microseconds &* 10)
+        } else {
+            figures.receiveTimestamps &+= 1
+        }
+        guard Int(handle) < table.count, table.slots[Int(handle)].prefix != nil else {
+            figures.unknownHandles &+= 1
+            return
+        }
+        switch scalar {
+        case .none:
+            emit(handle, microseconds, below, number: nil, status, text: nil, rows)
+        case .number(let number):
+            emit(handle, microseconds, below, number: number, status, text: nil, rows)
+        case .other(let number, let text):
+            var text = text
+            text.withUTF8 { emit(handle, microseconds, below, number: number, status, text: .init($0), rows) }
+        }
+    }
+
+    /// A value taken out of its Variant.
+    private enum Scalar {
+        case none
+        case number(Double)
+        /// The rarer kinds: text, and integers with more digits than a double holds.
+        case other(Double?, String)
+    }
+
+    /// A Variant (Part 6, 5.2.2.16).
+    @inline(__always)
+    private static func scalar(_ decoder: inout BinaryDecoder) throws(DecodingError) -> Scalar {
+        let start = decoder.offset
+        switch try decoder.uint8() {
+        case 0: return .none
+        case BuiltInType.double.rawValue: return .number(try decoder.double())
+        case BuiltInType.float.rawValue: return .number(Double(try decoder.float()))
+        case BuiltInType.boolean.rawValue: return .number(try decoder.boolean() ? 1 : 0)
+        case BuiltInType.sbyte.rawValue: return .number(Double(try decoder.integer(Int8.self)))
+        case BuiltInType.byte.rawValue: return .number(Double(try decoder.uint8()))
+        case BuiltInType.int16.rawValue: return .number(Double(try decoder.integer(Int16.self)))
+        case BuiltInType.uint16.rawValue: return .number(Double(try decoder.uint16()))
+        case BuiltInType.int32.rawValue: return .number(Double(try decoder.int32()))
+        case BuiltInType.uint32.rawValue: return .number(Double(try decoder.uint32()))
+        case BuiltInType.int64.rawValue:
+            let value = try decoder.int64()
+            if value.magnitude <= 1 << 53 { return .number(Double(value)) }
+            return .other(Double(value), String(value))
+        case BuiltInType.uint64.rawValue:
+            let value = try decoder.uint64()
+            if value <= 1 << 53 { return .number(Double(value)) }
+            return .other(Double(value), String(value))
+        default:
+            decoder.offset = start
+            return try rare(&decoder)
+        }
+    }
+
+    @inline(never)
+    private static func rare(_ decoder: inout BinaryDecoder) throws(DecodingError) -> Scalar {
+        let stored = ValueText.stored(try Variant(from: &decoder))
+        guard let text = stored.text else { return stored.number.map { .number($0) } ?? .none }
+        return .other(stored.number, text)
+    }
+
+    /// A value from elsewhere than a notification: history. Its tag's state is left alone.
+    mutating func append(_ value: DataValue, handle: UInt32, microseconds: Int64, into rows: RowBuffer) {
+        let stored = ValueText.stored(value.value)
+        guard Int(handle) < table.count, table.slots[Int(handle)].prefix != nil else { return }
+        if var text = stored.text {
+            text.withUTF8 { write(handle, microseconds, stored.number, value.status.rawValue, .init($0), rows) }
+        } else {
+            write(handle, microseconds, stored.number, value.status.rawValue, nil, rows)
+        }
+    }
+
+    @inline(__always)
+    private mutating func emit(
+        _ handle: UInt32,
+        _ microseconds: Int64,
+        _ below: Int8,
+        number: Double?,
+        _ status: UInt32,
+        text: UnsafeRawBufferPointer?,
+        _ rows: RowBuffer
+    ) {
+        let slot = table.slots + Int(handle)
+        let form: TagState.Form
+        let bits: UInt64
+        if let text {
+            form = number == nil ? .text : .numberAndText
+            bits = number.map { TagState.bits(number: $0, text: text) } ?? TagState.hash(text)
+        } else if let number {
+            form = .number
+            bits = number.bitPattern
+        } else {
+            form = .none
+            bits = 0
+        }
+        var stored = microseconds
+        if slot.pointee.flags & TagSlot.Flag.isUnknown == 0 {
+            if slot.pointee.now.isSame(
+                sourceMicroseconds: microseconds,
+                subMicroseconds: below,
+                form: form,
+                bits: bits,
+                status: status
+            ) {
+                figures.duplicates &+= 1
+                if slot.pointee.flags != 0 { first(handle, microseconds) }
+                return
+            }
+            stored = slot.pointee.now.timestamp(for: microseconds)
+        }
+        if slot.pointee.flags != 0 || status & 0x0480 != 0 {
+            guard rareCase(handle, microseconds, number, status) else { return }
+        }
+        if slot.pointee.epoch != table.epoch {
+            slot.pointee.before = slot.pointee.now
+            slot.pointee.epoch = table.epoch
+        }
+        slot.pointee.now = TagState(
+            sourceMicroseconds: microseconds,
+            storedMicroseconds: stored,
+            subMicroseconds: below,
+            form: form,
+            status: status,
+            bits: bits
+        )
+        table.addToCount(Int(handle))
+        figures.readings &+= 1
+        write(handle, stored, number, status, text, rows)
+    }
+
+    @inline(__always)
+    private mutating func write(
+        _ handle: UInt32,
+        _ microseconds: Int64,
+        _ number: Double?,
+        _ status: UInt32,
+        _ text: UnsafeRawBufferPointer?,
+        _ rows: RowBuffer
+    ) {
+        let slot = table.slots + Int(handle)
+        guard let prefix = slot.pointee.prefix else { return }
+        let length = Int(slot.pointee.prefixLength)
+        let target = rows.reserve(length + RowFormat.largestTail + (text?.count ?? 0))
+        target.copyMemory(from: prefix, byteCount: length)
+        let tail = RowFormat.writeTail(
+            at: target + length,
+            microseconds: microseconds,
+            number: number,
+            status: status,
+            text: text
+        )
+        rows.advance(length + tail)
+        if microseconds < earliest { earliest = microseconds }
+        if microseconds > latest { latest = microseconds }
+    }
+
+    /// The first value after a break, the overflow bit, a tag's very first value, a deadband of ours.
+    /// - Returns: whether the value is to be stored.
+    @inline(never)
+    private mutating func rareCase(_ handle: UInt32, _ microseconds: Int64, _ number: Double?, _ status: UInt32) -> Bool
+    {
+        let slot = table.slots + Int(handle)
+        if StatusCode(rawValue: status).hasOverflow {
+            figures.overflows &+= 1
+            let isKnown = slot.pointee.flags & TagSlot.Flag.isUnknown == 0
+            events.append(
+                .overflow(
+                    handle: handle,
+                    after: isKnown ? slot.pointee.now.storedMicroseconds : nil,
+                    until: microseconds
+                )
+            )
+        }
+        if slot.pointee.flags & TagSlot.Flag.filtersDeadband != 0, let filter = deadbands[handle], let number {
+            if let last = filter.last, (number - last).magnitude <= filter.deadband,
+                StatusCode(rawValue: status).isGood, slot.pointee.now.status == status
+            {
+                figures.filtered &+= 1
+                first(handle, microseconds)
+                return false
+            }
+            deadbands[handle]?.last = number
+        }
+        first(handle, microseconds)
+        slot.pointee.flags &= ~TagSlot.Flag.isUnknown
+        return true
+    }
+
+    private mutating func first(_ handle: UInt32, _ microseconds: Int64) {
+        let slot = table.slots + Int(handle)
+        guard slot.pointee.flags & TagSlot.Flag.awaitsFirst != 0 else { return }
+        slot.pointee.flags &= ~TagSlot.Flag.awaitsFirst
+        guard slot.pointee.flags & TagSlot.Flag.isUnknown == 0 else { return }
+        events.append(.first(handle: handle, before: slot.pointee.now, at: microseconds))
+    }
+}

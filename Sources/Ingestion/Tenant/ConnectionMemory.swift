@@ -1,0 +1,106 @@
+import FoundationEssentials
+import Journal
+import OPCUAClient
+import TimescaleStore
+
+/// What a tenant's journal tells about its connections when it is opened: the tags' last readings and the subscriptions
+/// that the servers may still hold.
+struct TenantMemory {
+    struct Connection {
+        var states: [TagKey: TagState] = [:]
+        var subscriptions: SubscriptionsRecord?
+        /// The last sequence number in the journal of each subscription.
+        var sequenceNumbers: [UInt32: UInt32] = [:]
+        /// When the last notification arrived, microseconds since 1970.
+        var lastReceivedAt: Int64?
+
+        /// What may be taken over from the server, if it is still the same one.
+        func restorable(endpointURL: String) -> [RestoredSubscription] {
+            guard let subscriptions, subscriptions.endpointURL == endpointURL else { return [] }
+            return subscriptions.subscriptions.map { subscription in
+                var subscription = subscription
+                if let last = sequenceNumbers[subscription.subscriptionID] {
+                    subscription.lastDurableSequenceNumber = last
+                }
+                return subscription
+            }
+        }
+    }
+
+    private(set) var connections: [UUID: Connection] = [:]
+    /// Gaps that may not have reached the database.
+    private(set) var gaps: [GapRecord] = []
+
+    /// One record of the journal, in order.
+    mutating func visit(_ header: RecordHeader, _ payload: UnsafeRawBufferPointer) {
+        switch header.kind {
+        case .readings:
+            visitReadings(header, payload)
+        case .tagStates:
+            guard let record = TagStateRecord(payload) else { return }
+            var states: [TagKey: TagState] = [:]
+            for (key, state) in record.states { states[key] = state }
+            connections[header.source, default: Connection()].states = states
+        case .subscriptions:
+            guard let record = SubscriptionsRecord(payload) else { return }
+            connections[header.source, default: Connection()].subscriptions = record
+            let known = Set(record.subscriptions.map(\.subscriptionID))
+            connections[header.source]?.sequenceNumbers.keys.filter { !known.contains($0) }.forEach {
+                connections[header.source]?.sequenceNumbers[$0] = nil
+            }
+        case .gap:
+            if let gap = GapRecordFormat.decoded(payload) { gaps.append(gap) }
+        default: break
+        }
+    }
+
+    private mutating func visitReadings(_ header: RecordHeader, _ payload: UnsafeRawBufferPointer) {
+        var connection = connections.removeValue(forKey: header.source) ?? Connection()
+        defer { connections[header.source] = connection }
+        if header.sequenceNumber != 0 {
+            connection.sequenceNumbers[header.subscriptionID] = header.sequenceNumber
+            connection.lastReceivedAt = max(connection.lastReceivedAt ?? .min, header.receivedAtMicroseconds)
+        } else {
+            // Rows from history are older than what the tag's state stands for.
+            return
+        }
+        var rest = payload[...]
+        while !rest.isEmpty {
+            // Records hold whole rows of our own; what cannot be read is of a version that is not known.
+            guard let row = try? CopyRow(prefixOf: UnsafeRawBufferPointer(rebasing: rest)), let well = row.wellID,
+                let state = Self.state(of: row)
+            else { return }
+            connection.states[TagKey(wellID: well, nodeID: row.tagNodeID)] = state
+            rest = rest.dropFirst(row.bytes.count)
+        }
+    }
+
+    /// The state a stored row stands for. The source's own timestamp is not in it, hence the unknown digits.
+    static func state(of row: CopyRow) -> TagState? {
+        guard let timestamp = row.timestampMicrosecondsSince2000 else { return nil }
+        let stored = timestamp &+ RowFormat.epochMicroseconds
+        let number = row.column(3).flatMap { bytes in
+            bytes.count == 8 ? Double(bitPattern: UInt64(bigEndian: bytes.loadUnaligned(as: UInt64.self))) : nil
+        }
+        let text = row.column(6)
+        var state = TagState(sourceMicroseconds: stored, storedMicroseconds: stored, subMicroseconds: -1)
+        switch (number, text) {
+        case (nil, nil): state.form = .none
+        case (let number?, nil):
+            state.form = .number
+            state.bits = number.bitPattern
+        case (nil, let text?):
+            state.form = .text
+            state.bits = TagState.hash(text)
+        case (let number?, let text?):
+            state.form = .numberAndText
+            state.bits = TagState.bits(number: number, text: text)
+        }
+        if let bytes = row.column(5), bytes.count == 8 {
+            state.status = UInt32(truncatingIfNeeded: Int64(bigEndian: bytes.loadUnaligned(as: Int64.self)))
+        }
+        return state
+    }
+
+    func connection(_ id: UUID) -> Connection { connections[id] ?? Connection() }
+}

@@ -1,0 +1,220 @@
+import FoundationEssentials
+import Journal
+import OPCUAClient
+
+extension RecordKind {
+    /// The states of a connection's tags at this place of the journal: ``TagStateRecord``.
+    static let tagStates = RecordKind(rawValue: 2)
+    /// The subscriptions of a connection and the handles of its tags: ``SubscriptionsRecord``.
+    static let subscriptions = RecordKind(rawValue: 3)
+    /// A gap to be brought into `scada_gaps`: ``GapRecordFormat``.
+    static let gap = RecordKind(rawValue: 4)
+}
+
+/// Writes fixed-width little-endian fields and length-prefixed text: the form of the journal's own records. What is read
+/// was protected by the journal's checksum, so a reader that finds nonsense has met a version it does not know.
+struct FieldWriter {
+    var bytes: [UInt8] = []
+
+    mutating func put<T: FixedWidthInteger>(_ value: T) {
+        withUnsafeBytes(of: value.littleEndian) { bytes.append(contentsOf: $0) }
+    }
+
+    mutating func put(_ value: Double) { put(value.bitPattern) }
+
+    mutating func put(_ text: String) {
+        let utf8 = Array(text.utf8)
+        put(UInt32(utf8.count))
+        bytes.append(contentsOf: utf8)
+    }
+
+    mutating func put(_ id: UUID) { withUnsafeBytes(of: id.uuid) { bytes.append(contentsOf: $0) } }
+
+    /// A value that may be absent: a byte tells.
+    mutating func put<T: FixedWidthInteger>(optional value: T?) {
+        put(UInt8(value == nil ? 0 : 1))
+        if let value { put(value) }
+    }
+
+    mutating func put(optional text: String?) {
+        put(UInt8(text == nil ? 0 : 1))
+        if let text { put(text) }
+    }
+
+    /// The record's payload, as the journal takes it.
+    func buffer() -> RowBuffer {
+        let buffer = RowBuffer(capacity: bytes.count)
+        bytes.withUnsafeBytes { buffer.append($0, rows: 0) }
+        return buffer
+    }
+}
+
+/// Reads what ``FieldWriter`` wrote; nil from any method: the bytes are not such a record.
+struct FieldReader {
+    private let bytes: UnsafeRawBufferPointer
+    private var offset = 0
+
+    init(_ bytes: UnsafeRawBufferPointer) { self.bytes = bytes }
+
+    var isAtEnd: Bool { offset == bytes.count }
+
+    mutating func get<T: FixedWidthInteger>(_ type: T.Type = T.self) -> T? {
+        guard bytes.count - offset >= MemoryLayout<T>.size else { return nil }
+        defer { offset += MemoryLayout<T>.size }
+        return T(littleEndian: bytes.loadUnaligned(fromByteOffset: offset, as: T.self))
+    }
+
+    mutating func double() -> Double? { get(UInt64.self).map { Double(bitPattern: $0) } }
+
+    mutating func text() -> String? {
+        guard let length = get(UInt32.self), bytes.count - offset >= Int(length) else { return nil }
+        defer { offset += Int(length) }
+        return String(decoding: bytes[offset..<offset + Int(length)], as: UTF8.self)
+    }
+
+    mutating func uuid() -> UUID? {
+        guard bytes.count - offset >= 16 else { return nil }
+        defer { offset += 16 }
+        var id = UUID().uuid
+        withUnsafeMutableBytes(of: &id) {
+            $0.copyMemory(from: UnsafeRawBufferPointer(rebasing: bytes[offset..<offset + 16]))
+        }
+        return UUID(uuid: id)
+    }
+
+    /// `.some(nil)`: absent.
+    mutating func optional<T: FixedWidthInteger>(_ type: T.Type = T.self) -> T?? {
+        guard let flag = get(UInt8.self) else { return nil }
+        return flag == 0 ? .some(nil) : get(T.self).map { .some($0) }
+    }
+
+    mutating func optionalText() -> String?? {
+        guard let flag = get(UInt8.self) else { return nil }
+        return flag == 0 ? .some(nil) : text().map { .some($0) }
+    }
+}
+
+/// The states of tags, so that recovery need not read the journal from its beginning.
+struct TagStateRecord: Equatable {
+    var states: [(key: TagKey, state: TagState)]
+
+    static func == (left: TagStateRecord, right: TagStateRecord) -> Bool {
+        left.states.elementsEqual(right.states) { $0.key == $1.key && $0.state == $1.state }
+    }
+
+    func encoded() -> RowBuffer {
+        var writer = FieldWriter()
+        writer.put(UInt32(states.count))
+        for (key, state) in states {
+            writer.put(key.wellID)
+            writer.put(key.nodeID)
+            writer.put(state.sourceMicroseconds)
+            writer.put(state.storedMicroseconds)
+            writer.put(state.subMicroseconds)
+            writer.put(state.form.rawValue)
+            writer.put(state.status)
+            writer.put(state.bits)
+        }
+        return writer.buffer()
+    }
+
+    init(states: [(key: TagKey, state: TagState)]) { self.states = states }
+
+    init?(_ bytes: UnsafeRawBufferPointer) {
+        var reader = FieldReader(bytes)
+        guard let count = reader.get(UInt32.self) else { return nil }
+        states = []
+        for _ in 0..<count {
+            guard let well = reader.uuid(), let node = reader.text(), let source = reader.get(Int64.self),
+                let stored = reader.get(Int64.self), let below = reader.get(Int8.self),
+                let form = reader.get(UInt8.self).flatMap({ TagState.Form(rawValue: $0) }),
+                let status = reader.get(UInt32.self), let bits = reader.get(UInt64.self)
+            else { return nil }
+            states.append(
+                (
+                    TagKey(wellID: well, nodeID: node),
+                    TagState(
+                        sourceMicroseconds: source,
+                        storedMicroseconds: stored,
+                        subMicroseconds: below,
+                        form: form,
+                        status: status,
+                        bits: bits
+                    )
+                )
+            )
+        }
+    }
+}
+
+/// What a connection has at its server, so that the next run of the process can take it over.
+struct SubscriptionsRecord {
+    var endpointURL: String
+    var subscriptions: [RestoredSubscription]
+    var handles: [(handle: UInt32, key: TagKey)]
+
+    func encoded() -> RowBuffer {
+        var writer = FieldWriter()
+        writer.put(endpointURL)
+        writer.put(UInt32(subscriptions.count))
+        for subscription in subscriptions {
+            writer.put(subscription.subscriptionID)
+            writer.put(subscription.publishingInterval)
+            writer.put(subscription.maximumKeepAliveCount)
+            writer.put(subscription.lifetimeCount)
+            writer.put(subscription.lastDurableSequenceNumber)
+            writer.put(UInt32(subscription.handles.count))
+            for handle in subscription.handles { writer.put(handle) }
+        }
+        writer.put(UInt32(handles.count))
+        for (handle, key) in handles {
+            writer.put(handle)
+            writer.put(key.wellID)
+            writer.put(key.nodeID)
+        }
+        return writer.buffer()
+    }
+
+    init(endpointURL: String, subscriptions: [RestoredSubscription], handles: [(handle: UInt32, key: TagKey)]) {
+        self.endpointURL = endpointURL
+        self.subscriptions = subscriptions
+        self.handles = handles
+    }
+
+    init?(_ bytes: UnsafeRawBufferPointer) {
+        var reader = FieldReader(bytes)
+        guard let url = reader.text(), let count = reader.get(UInt32.self) else { return nil }
+        endpointURL = url
+        subscriptions = []
+        for _ in 0..<count {
+            guard let id = reader.get(UInt32.self), let interval = reader.double(),
+                let keepAlive = reader.get(UInt32.self),
+                let lifetime = reader.get(UInt32.self), let last = reader.get(UInt32.self),
+                let items = reader.get(UInt32.self)
+            else { return nil }
+            var handles: [UInt32] = []
+            for _ in 0..<items {
+                guard let handle = reader.get(UInt32.self) else { return nil }
+                handles.append(handle)
+            }
+            subscriptions.append(
+                RestoredSubscription(
+                    subscriptionID: id,
+                    publishingInterval: interval,
+                    maximumKeepAliveCount: keepAlive,
+                    lifetimeCount: lifetime,
+                    handles: handles,
+                    lastDurableSequenceNumber: last
+                )
+            )
+        }
+        guard let tags = reader.get(UInt32.self) else { return nil }
+        handles = []
+        for _ in 0..<tags {
+            guard let handle = reader.get(UInt32.self), let well = reader.uuid(), let node = reader.text() else {
+                return nil
+            }
+            handles.append((handle, TagKey(wellID: well, nodeID: node)))
+        }
+    }
+}
