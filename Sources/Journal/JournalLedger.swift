@@ -181,6 +181,15 @@ struct JournalLedger {
         segments.first { $0.end > position && $0.end > $0.base }
     }
 
+    /// See ``TenantJournal/flushBoundary(from:maximumRows:)``.
+    func flushBoundary(from position: Int64, maximumRows: Int) -> (end: Int64, rows: Int64, oldestReceivedAt: Int64?) {
+        // What is forgotten is stored, and not counted any more.
+        let start = max(position, forgotten)
+        guard start < min(durable, rows.end) else { return (start, 0, nil) }
+        let (end, count) = rows.boundary(from: start, limit: durable, maximumRows: Int64(max(maximumRows, 0)))
+        return (end, count, rows.receivedAt(from: start))
+    }
+
     // MARK: Recovery
 
     /// Takes over a segment that was found at the start; in the order of their bases.

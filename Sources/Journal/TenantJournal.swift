@@ -117,6 +117,27 @@ package final class TenantJournal: Sendable {
     package var oldestUnforgottenReceivedAt: Int64? { state.withLock { $0.ledger.oldestUnforgottenReceivedAt } }
     package var currentState: JournalState { state.withLock { Self.describe($0) } }
 
+    /// Where to end the next transaction: a run of whole, durable records from `position` on with about `maximumRows` rows.
+    ///
+    /// Told from memory, in logarithmic time. Exact while the backlog has at most a thousand records; beyond that the runs
+    /// are coarser, and may have more than `maximumRows` rows. Any thread.
+    /// - Parameters:
+    ///   - position: where a record begins or ended; before ``committedPosition`` that is taken instead.
+    ///   - maximumRows: the run has no more, unless it is the shortest there is: one record, when the backlog is short.
+    /// - Returns: `end`, where a checkpoint may stand, never behind ``durablePosition``; behind `position` if and only if
+    ///   there is a durable record to store (`rows` may be 0 even then: records need not have rows), or if `position`
+    ///   lies before ``committedPosition``. `rows`, what the run holds. `oldestReceivedAt`, when its first record was
+    ///   received, microseconds since 1970; nil when there is none.
+    package func flushBoundary(
+        from position: JournalPosition,
+        maximumRows: Int
+    ) -> (end: JournalPosition, rows: Int, oldestReceivedAt: Int64?) {
+        let (end, rows, oldest) = state.withLock {
+            $0.ledger.flushBoundary(from: position.rawValue, maximumRows: maximumRows)
+        }
+        return (JournalPosition(rawValue: end), Int(rows), oldest)
+    }
+
     static func describe(_ state: borrowing State) -> JournalState {
         if state.closeResult != nil { return .closed }
         if let trouble = state.trouble {
