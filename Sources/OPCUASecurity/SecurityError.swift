@@ -14,6 +14,7 @@ package struct SecurityError: Error, Equatable, Sendable, CustomStringConvertibl
         package static let badSecurityPolicyRejected = Code("BadSecurityPolicyRejected")
         package static let badRequestTooLarge = Code("BadRequestTooLarge")
         package static let badDecodingError = Code("BadDecodingError")
+        package static let badInternalError = Code("BadInternalError")
     }
 
     package var code: Code
