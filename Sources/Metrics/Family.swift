@@ -42,6 +42,13 @@ package final class Family<Instrument: AnyObject & Sendable>: Sendable {
         children.withLock { $0 = $0.filter { $0.key.first != value } }
     }
 
+    /// Forgets all series with these values of the first two labels.
+    package func remove(first: String, _ second: String) {
+        children.withLock { children in
+            children = children.filter { $0.key.first != first || $0.key.dropFirst().first != second }
+        }
+    }
+
     var series: [(values: [String], instrument: Instrument)] {
         children.withLock { children in
             children.sorted { $0.key.lexicographicallyPrecedes($1.key) }.map { ($0.key, $0.value) }

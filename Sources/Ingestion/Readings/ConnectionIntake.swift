@@ -67,6 +67,8 @@ package final class ConnectionIntake: NotificationConsumer, @unchecked Sendable 
     private var appended = CircularBuffer<Appended>(initialCapacity: 16)
     private var badTags: [UInt32: StatusCode] = [:]
     private var lastReceivedAt: Int64?
+    /// The last sequence number appended of each subscription.
+    private var sequenceNumbers: [UInt32: UInt32] = [:]
     /// A break after which first values are awaited.
     private var openGap: OpenGap?
     private var deadbands: [UInt32: MonitoredItemSpecification.Deadband] = [:]
@@ -95,6 +97,7 @@ package final class ConnectionIntake: NotificationConsumer, @unchecked Sendable 
         var badTags: [UInt32: StatusCode] = [:]
         var lastReceivedAt: Int64?
         var republished: UInt64 = 0
+        var announced: [RestoredSubscription]?
     }
 
     private let shared = Mutex(Shared())
@@ -124,6 +127,8 @@ package final class ConnectionIntake: NotificationConsumer, @unchecked Sendable 
     var figures: ReadingEncoder.Figures { shared.withLock { $0.figures } }
     package var badTagCount: Int { shared.withLock { $0.badTags.count } }
     package var lastReadingAt: Int64? { shared.withLock { $0.lastReceivedAt } }
+    /// The subscriptions in use now, when there are any.
+    var announcedSubscriptions: [RestoredSubscription]? { shared.withLock { $0.announced } }
     package var republishedCount: UInt64 { shared.withLock { $0.republished } }
 
     // MARK: Tags, on the event loop
@@ -133,6 +138,10 @@ package final class ConnectionIntake: NotificationConsumer, @unchecked Sendable 
         for (handle, key) in memory.subscriptions?.handles ?? [] { table.restore(handle, for: key) }
         for (key, state) in memory.states { table.setState(state, of: table.handle(for: key)) }
         lastReceivedAt = memory.lastReceivedAt
+        for subscription in memory.subscriptions?.subscriptions ?? [] {
+            sequenceNumbers[subscription.subscriptionID] =
+                memory.sequenceNumbers[subscription.subscriptionID] ?? subscription.lastDurableSequenceNumber
+        }
     }
 
     /// The specifications of the items to watch; new tags get handles.
@@ -148,6 +157,28 @@ package final class ConnectionIntake: NotificationConsumer, @unchecked Sendable 
                 deadband: tag.deadband
             )
         }
+    }
+
+    /// Everything a later intake of the same connection needs, but for the subscriptions.
+    func memory() -> TenantMemory.Connection {
+        var memory = TenantMemory.Connection()
+        for (key, state) in snapshot().states { memory.states[key] = state }
+        memory.lastReceivedAt = lastReceivedAt
+        return memory
+    }
+
+    /// What the next run of the process has to know.
+    func subscriptionsRecord(_ subscriptions: [RestoredSubscription], endpointURL: String) -> SubscriptionsRecord {
+        SubscriptionsRecord(
+            endpointURL: endpointURL,
+            lastReceivedAt: lastReceivedAt,
+            subscriptions: subscriptions.map { subscription in
+                var subscription = subscription
+                subscription.lastDurableSequenceNumber = sequenceNumbers[subscription.subscriptionID] ?? 0
+                return subscription
+            },
+            handles: handles()
+        )
     }
 
     /// The states of all tags, to be kept in the journal.
@@ -210,6 +241,7 @@ package final class ConnectionIntake: NotificationConsumer, @unchecked Sendable 
             )
         )
         isWaiting.store(true, ordering: .releasing)
+        sequenceNumbers[context.subscriptionID] = context.sequenceNumber
         take(encoder.events, context)
         lastReceivedAt = context.receivedAtUnixMicroseconds
         let figures = encoder.figures
@@ -362,6 +394,9 @@ package final class ConnectionIntake: NotificationConsumer, @unchecked Sendable 
     }
 
     package func subscriptionsCreated(_ subscriptions: [RestoredSubscription]) {
+        shared.withLock { $0.announced = subscriptions }
+        let known = Set(subscriptions.map(\.subscriptionID))
+        sequenceNumbers = sequenceNumbers.filter { known.contains($0.key) }
         events.subscriptionsCreated(subscriptions)
     }
 

@@ -43,11 +43,12 @@ struct TenantMemory {
             connections[header.source, default: Connection()].states = states
         case .subscriptions:
             guard let record = SubscriptionsRecord(payload) else { return }
-            connections[header.source, default: Connection()].subscriptions = record
+            var connection = connections[header.source] ?? Connection()
+            connection.subscriptions = record
+            if let at = record.lastReceivedAt { connection.lastReceivedAt = max(connection.lastReceivedAt ?? at, at) }
             let known = Set(record.subscriptions.map(\.subscriptionID))
-            connections[header.source]?.sequenceNumbers.keys.filter { !known.contains($0) }.forEach {
-                connections[header.source]?.sequenceNumbers[$0] = nil
-            }
+            connection.sequenceNumbers = connection.sequenceNumbers.filter { known.contains($0.key) }
+            connections[header.source] = connection
         case .gap:
             if let gap = GapRecordFormat.decoded(payload) { gaps.append(gap) }
         default: break

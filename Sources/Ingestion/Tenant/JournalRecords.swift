@@ -150,12 +150,15 @@ struct TagStateRecord: Equatable {
 /// What a connection has at its server, so that the next run of the process can take it over.
 struct SubscriptionsRecord {
     var endpointURL: String
+    /// When the last notification before arrived, microseconds since 1970.
+    var lastReceivedAt: Int64?
     var subscriptions: [RestoredSubscription]
     var handles: [(handle: UInt32, key: TagKey)]
 
     func encoded() -> RowBuffer {
         var writer = FieldWriter()
         writer.put(endpointURL)
+        writer.put(optional: lastReceivedAt)
         writer.put(UInt32(subscriptions.count))
         for subscription in subscriptions {
             writer.put(subscription.subscriptionID)
@@ -175,16 +178,24 @@ struct SubscriptionsRecord {
         return writer.buffer()
     }
 
-    init(endpointURL: String, subscriptions: [RestoredSubscription], handles: [(handle: UInt32, key: TagKey)]) {
+    init(
+        endpointURL: String,
+        lastReceivedAt: Int64?,
+        subscriptions: [RestoredSubscription],
+        handles: [(handle: UInt32, key: TagKey)]
+    ) {
         self.endpointURL = endpointURL
+        self.lastReceivedAt = lastReceivedAt
         self.subscriptions = subscriptions
         self.handles = handles
     }
 
     init?(_ bytes: UnsafeRawBufferPointer) {
         var reader = FieldReader(bytes)
-        guard let url = reader.text(), let count = reader.get(UInt32.self) else { return nil }
+        guard let url = reader.text(), let received = reader.optional(Int64.self), let count = reader.get(UInt32.self)
+        else { return nil }
         endpointURL = url
+        lastReceivedAt = received
         subscriptions = []
         for _ in 0..<count {
             guard let id = reader.get(UInt32.self), let interval = reader.double(),

@@ -1,0 +1,39 @@
+package import Journal
+package import TimescaleStore
+
+/// Everything the environment says about ingestion.
+package struct IngestionOptions: Sendable {
+    /// DATABASE_URL.
+    package var master: DatabaseURL
+    /// JOURNAL_DIR and its bounds.
+    package var journal: JournalConfiguration
+    /// AGGREGATION_BUFFER_MS.
+    package var aggregationInterval: Duration = .seconds(5)
+    /// MAX_BUFFER_SIZE: readings.
+    package var maximumBufferSize = 10_000
+    /// STORAGE_DIRECT_COMPRESS.
+    package var directCompress = DirectCompress.automatic
+    /// CONFIG_POLL_MS.
+    package var configurationPoll: Duration = .seconds(30)
+    /// SHUTDOWN_GRACE_MS: for everything between the signal and the end.
+    package var shutdownGrace: Duration = .seconds(25)
+    package var connections = ConnectionDefaults()
+    package var storage = StorageSettings()
+    /// Bring a tenant's schema up to date when it is started. Where the database's user may not, what is missing shows when
+    /// it is used.
+    package var migratesTenants = true
+    package var openPassword: ConnectionPlan.PasswordOpener = { $0 }
+
+    package init(master: DatabaseURL, journal: JournalConfiguration) {
+        self.master = master
+        self.journal = journal
+    }
+}
+
+/// Whether flushes go straight to TimescaleDB's columnstore (STORAGE_DIRECT_COMPRESS).
+package enum DirectCompress: String, Sendable, CaseIterable {
+    /// For backlog batches that are large enough per tag.
+    case automatic = "auto"
+    case on
+    case off
+}

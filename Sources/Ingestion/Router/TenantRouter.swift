@@ -1,0 +1,191 @@
+package import FoundationEssentials
+package import Journal
+package import Logging
+package import Metrics
+package import NIOCore
+import ServiceLifecycle
+import Synchronization
+package import TimescaleStore
+
+/// Owns the tenants: starts those the master database names, stops those it does not name any more.
+///
+/// A service: ``run()`` ends at graceful shutdown, when every tenant's intake has stopped and its journal is closed.
+package actor TenantRouter: Service {
+    private let environment: TenantEnvironment
+    private let registry: TenantRegistry
+    private var tenants: [UUID: Running] = [:]
+    private let bell: Doorbell
+    private let logger: Logger
+    private nonisolated let published = Mutex(Published())
+    private var reported: Set<RowProblem> = []
+    private var failureReportedAt: ContinuousClock.Instant?
+    private var isStopping = false
+
+    private struct Running {
+        var record: TenantRecord
+        var tenant: Tenant
+        var task: Task<Void, Never>
+    }
+
+    private struct Published {
+        var tenants: [UUID: TenantShared] = [:]
+        /// The master database was read at least once.
+        var hasTenants = false
+        var masterError: StoreError?
+        var isStopping = false
+    }
+
+    /// - Parameters:
+    ///   - journals: closed by this service at its end.
+    ///   - pool: the caller's to close, after this service.
+    package init(
+        options: IngestionOptions,
+        journals: JournalDirectory,
+        pool: ConnectionPool,
+        metrics: ScadaMetrics,
+        eventLoops: any EventLoopGroup,
+        logger: Logger
+    ) {
+        environment = TenantEnvironment(
+            options: options,
+            journals: journals,
+            pool: pool,
+            metrics: metrics,
+            eventLoops: eventLoops,
+            logger: logger
+        )
+        registry = TenantRegistry(pool: pool)
+        bell = Doorbell(eventLoop: eventLoops.next())
+        self.logger = logger
+    }
+
+    // MARK: For everybody, any thread
+
+    /// The active tenants.
+    package nonisolated var tenantList: [TenantShared] {
+        published.withLock { Array($0.tenants.values) }.sorted { $0.id.uuidString < $1.id.uuidString }
+    }
+
+    package nonisolated func tenant(_ id: UUID) -> TenantShared? { published.withLock { $0.tenants[id] } }
+
+    /// Why nothing can be promised yet; empty when all is well.
+    package nonisolated var notReadyReasons: [String] {
+        let (hasTenants, error, isStopping) = published.withLock { ($0.hasTenants, $0.masterError, $0.isStopping) }
+        if isStopping { return ["shutting down"] }
+        if !hasTenants {
+            return [
+                error.map { "the master database \(environment.options.master): \($0)" }
+                    ?? "the master database has not been read yet"
+            ]
+        }
+        // One tenant's trouble must not take the daemon out of service for the others.
+        let snapshots = tenantList.map { $0.snapshot() }
+        if snapshots.contains(where: { $0.state == .running }) { return [] }
+        return snapshots.map { "tenant \($0.name): \($0.reason)" }
+    }
+
+    /// Tenants whose readings cannot be stored, and why.
+    package nonisolated var troubles: [String] {
+        tenantList.map { $0.snapshot() }.filter { !$0.reason.isEmpty }.map { "tenant \($0.name): \($0.reason)" }
+    }
+
+    /// Reads the tenants now.
+    package nonisolated func tenantsChanged() { bell.ring() }
+
+    /// Reads a tenant's configuration now and returns when it was applied.
+    package func reconfigure(_ id: UUID) async { await tenants[id]?.tenant.reconfigure() }
+
+    /// The tenant's configuration changed: read it soon.
+    package func configurationChanged(_ id: UUID) { tenants[id]?.tenant.configurationChanged() }
+
+    // MARK: Life
+
+    package func run() async throws {
+        await withGracefulShutdownHandler {
+            while !isStopping, !Task.isCancelled {
+                let isRead = await reconcile()
+                let pause = isRead ? environment.options.configurationPoll : .seconds(1)
+                await bell.wait(until: .now() + .nanoseconds(pause.nanosecondsClamped))
+                if Task.isShuttingDownGracefully { isStopping = true }
+            }
+        } onGracefulShutdown: {
+            self.published.withLock { $0.isStopping = true }
+            self.bell.ring()
+        }
+        published.withLock { $0.isStopping = true }
+        await stopAll()
+    }
+
+    private func stopAll() async {
+        // A part of the grace is for what comes after: closing journals, pool and servers.
+        let end = ContinuousClock.now + environment.options.shutdownGrace * 8 / 10
+        logger.info("stopping", metadata: ["tenants": "\(tenants.count)"])
+        await withTaskGroup(of: Void.self) { group in
+            for running in tenants.values {
+                group.addTask {
+                    await running.tenant.stop(graceEnd: end, keepsSubscriptions: true)
+                    await running.task.value
+                }
+            }
+        }
+        tenants = [:]
+        do throws(JournalError) { try await environment.journals.close() } catch {
+            logger.error("the journals could not be closed in order", metadata: ["error": "\(error)"])
+        }
+        logger.info("stopped")
+    }
+
+    private func reconcile() async -> Bool {
+        do throws(StoreError) {
+            let (records, problems) = try await registry.activeTenants(master: environment.options.master)
+            if let since = failureReportedAt {
+                failureReportedAt = nil
+                logger.notice(
+                    "the master database answers again",
+                    metadata: ["duration_ms": "\((ContinuousClock.now - since).milliseconds)"]
+                )
+            }
+            for problem in problems where !reported.contains(problem) {
+                logger.error("tenants: \(problem)")
+            }
+            reported = Set(problems)
+            published.withLock {
+                $0.hasTenants = true
+                $0.masterError = nil
+            }
+            await apply(records)
+            return true
+        } catch {
+            published.withLock { $0.masterError = error }
+            if failureReportedAt == nil, error.code != .cancelled {
+                failureReportedAt = .now
+                logger.error(
+                    "the master database cannot be read; running tenants go on",
+                    metadata: ["database": "\(environment.options.master)", "error": "\(error)"]
+                )
+            }
+            return false
+        }
+    }
+
+    private func apply(_ records: [TenantRecord]) async {
+        let wanted = Dictionary(records.map { ($0.id, $0) }) { first, _ in first }
+        for (id, running) in tenants where wanted[id]?.url != running.record.url {
+            logger.info("tenant ended", metadata: ["tenant_id": "\(id.uuidString.lowercased())"])
+            await running.tenant.stop(graceEnd: .now + .seconds(5), keepsSubscriptions: wanted[id] != nil)
+            await running.task.value
+            tenants[id] = nil
+        }
+        for (id, record) in wanted where tenants[id] == nil {
+            if isStopping { break }
+            let tenant = Tenant(record, environment: environment)
+            tenants[id] = Running(record: record, tenant: tenant, task: Task { await tenant.run() })
+            logger.info(
+                "tenant started",
+                metadata: ["tenant_id": "\(id.uuidString.lowercased())", "database": "\(record.url)"]
+            )
+        }
+        let shared = tenants.mapValues { $0.tenant.shared }
+        published.withLock { $0.tenants = shared }
+    }
+}

@@ -1,0 +1,81 @@
+import Journal
+import Synchronization
+import TimescaleStore
+
+/// The rows of one flush, read back from the journal on the database thread.
+final class FlushSource: Sendable {
+    private let journal: TenantJournal
+    private let from: JournalPosition
+    private let to: JournalPosition
+
+    private struct State {
+        /// Timestamps of some rows, microseconds since 1970, and for how many rows each stands.
+        var samples: [(microseconds: Int64, rows: Int)] = []
+        var damage: [JournalError] = []
+    }
+
+    private let state = Mutex(State())
+
+    /// One row in so many is looked at for the delay.
+    private static let sampling = 16
+
+    init(journal: TenantJournal, from: JournalPosition, to: JournalPosition) {
+        self.journal = journal
+        self.from = from
+        self.to = to
+    }
+
+    /// Hands all rows to `sink`. Damaged parts of the journal are passed over and remembered. May be called again.
+    func read(_ sink: (UnsafeRawBufferPointer) throws -> Void) throws {
+        var state = State()
+        let reader = journal.makeReader()
+        var position = from
+        while position < to {
+            do {
+                position = try reader.read(from: position, upTo: to) { header, payload in
+                    position = header.endPosition
+                    guard header.kind == .readings, header.rowCount > 0 else { return }
+                    try sink(payload)
+                    Self.sample(header, payload, &state.samples)
+                }
+            } catch let error as JournalError {
+                guard let resume = error.resumePosition, resume > position else { throw error }
+                state.damage.append(error)
+                position = resume
+            }
+        }
+        self.state.withLock { $0 = state }
+    }
+
+    /// The first sixteenth of a record's rows stands for all of them: a notification's values are of one time, as a rule.
+    private static func sample(
+        _ header: RecordHeader,
+        _ payload: UnsafeRawBufferPointer,
+        _ samples: inout [(microseconds: Int64, rows: Int)]
+    ) {
+        let rows = Int(header.rowCount)
+        let looked = (rows + sampling - 1) / sampling
+        var rest = payload[...]
+        for index in 0..<looked {
+            let bytes = UnsafeRawBufferPointer(rebasing: rest)
+            // Our own rows, protected by the journal's checksum.
+            guard bytes.count > 30, let length = try? CopyRow.length(prefixOf: bytes) else { return }
+            // Column count 2, well id 4 + 16, node id 4 + its length, timestamp 4 + 8.
+            let node = Int(Int32(bigEndian: bytes.loadUnaligned(fromByteOffset: 22, as: Int32.self)))
+            let offset = 30 + max(0, node)
+            guard offset + 8 <= length else { return }
+            let micros = Int64(bigEndian: bytes.loadUnaligned(fromByteOffset: offset, as: Int64.self))
+            samples.append((micros &+ RowFormat.epochMicroseconds, min(sampling, rows - index * sampling)))
+            rest = rest.dropFirst(length)
+        }
+    }
+
+    /// Seconds from the sampled rows' timestamps to `committed`, and for how many rows each stands.
+    func delays(at committed: Int64) -> [(seconds: Double, rows: Int)] {
+        state.withLock { state in
+            state.samples.map { (Double(max(0, committed &- $0.microseconds)) / 1e6, $0.rows) }
+        }
+    }
+
+    var damage: [JournalError] { state.withLock { $0.damage } }
+}

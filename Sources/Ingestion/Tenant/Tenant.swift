@@ -1,0 +1,591 @@
+import FoundationEssentials
+import Journal
+import Logging
+import Metrics
+import NIOCore
+import NIOPosix
+import OPCUAClient
+import OPCUACodec
+import Synchronization
+import TimescaleStore
+
+/// What all tenants share.
+struct TenantEnvironment: Sendable {
+    var options: IngestionOptions
+    var journals: JournalDirectory
+    var pool: ConnectionPool
+    var metrics: ScadaMetrics
+    var eventLoops: any EventLoopGroup
+    var logger: Logger
+}
+
+/// One tenant's life: its journal, the writer to its database, its configuration and its connections.
+actor Tenant {
+    nonisolated let shared: TenantShared
+    private let environment: TenantEnvironment
+    private let registry: TenantRegistry
+    private let metrics: TenantMetrics
+    private let logger: Logger
+    /// Rung when the configuration should be read now.
+    private nonisolated let configurationBell: Doorbell
+
+    private var journal: TenantJournal?
+    private var writer: TenantWriter?
+    private var writerTask: Task<Void, Never>?
+    private var maintenanceTask: Task<Void, Never>?
+    private var connections: [UUID: ManagedConnection] = [:]
+    /// What the journal remembers of connections that do not run now.
+    private var memory = TenantMemory()
+    private var dormant: [UUID: TenantMemory.Connection] = [:]
+    private var isStopping = false
+    private var appliedOnce: [CheckedContinuation<Void, Never>] = []
+    private var snapshotPosition = JournalPosition.start
+    private var isSnapshotting = false
+    private var reportedProblems: Set<RowProblem> = []
+
+    /// Bytes of journal after which the tags' states are written anew, so that the journal before may go.
+    private static let snapshotBytes: Int64 = 16 << 20
+
+    struct ManagedConnection {
+        var record: ConnectionRecord
+        var plan: ConnectionPlan
+        var intake: ConnectionIntake
+        var connection: OPCUAConnection
+        var recovered: TenantShared.Running.Recovered
+        var task: Task<Void, Never>
+    }
+
+    init(_ record: TenantRecord, environment: TenantEnvironment) {
+        shared = TenantShared(record)
+        self.environment = environment
+        registry = TenantRegistry(pool: environment.pool)
+        metrics = TenantMetrics(environment.metrics, tenant: record.id.uuidString.lowercased())
+        var logger = environment.logger
+        logger[metadataKey: "tenant_id"] = "\(record.id.uuidString.lowercased())"
+        self.logger = logger
+        configurationBell = Doorbell(eventLoop: environment.eventLoops.next())
+    }
+
+    private var url: DatabaseURL { shared.url }
+
+    // MARK: Life
+
+    /// Until ``stop(graceEnd:)``. Nothing that happens to the tenant ends it.
+    func run() async {
+        guard await openJournal() else { return }
+        await prepareDatabase()
+        startWriter()
+        maintenanceTask = Task { await self.maintain() }
+        while !isStopping, !Task.isCancelled {
+            let isRead = await readConfiguration()
+            let pause = isRead ? environment.options.configurationPoll : .seconds(2)
+            await configurationBell.wait(until: .now() + .nanoseconds(pause.nanosecondsClamped))
+        }
+        resumeApplied()
+        // Opened while `stop` found none: closing twice is harmless.
+        do throws(JournalError) { try await journal?.close() } catch {
+            logger.error("the journal could not be closed in order", metadata: ["error": "\(error)"])
+        }
+    }
+
+    /// Read the configuration now; returns when it was applied, or could not be read.
+    func reconfigure() async {
+        guard !isStopping else { return }
+        await withCheckedContinuation { continuation in
+            appliedOnce.append(continuation)
+            configurationBell.ring()
+        }
+    }
+
+    /// The configuration changed: read it soon.
+    nonisolated func configurationChanged() { configurationBell.ring() }
+
+    /// Stops intake, makes durable what was received, and stores it if the database lets it until `graceEnd`.
+    /// - Parameter keepsSubscriptions: the servers keep queueing for the next run of the process.
+    func stop(graceEnd: ContinuousClock.Instant, keepsSubscriptions: Bool) async {
+        isStopping = true
+        configurationBell.ring()
+        maintenanceTask?.cancel()
+        let running = Array(connections.values)
+        await withTaskGroup(of: Void.self) { group in
+            for connection in running {
+                group.addTask {
+                    // Acknowledge what has become durable before the connection goes.
+                    await connection.connection.shutdown(keepSubscriptions: keepsSubscriptions)
+                    await connection.task.value
+                }
+            }
+        }
+        await writeSnapshot()
+        if let journal {
+            await environment.journals.syncNow()
+            if let writer, let writerTask {
+                await writer.finish()
+                let deadline = Task {
+                    try? await Task.sleep(until: graceEnd, clock: .continuous)
+                    writerTask.cancel()
+                }
+                await writerTask.value
+                deadline.cancel()
+            }
+            let backlog = journal.backlogRows
+            do throws(JournalError) { try await journal.close() } catch {
+                logger.error("the journal could not be closed in order", metadata: ["error": "\(error)"])
+            }
+            if backlog > 0 {
+                logger.notice("readings stay in the journal for the next start", metadata: ["count": "\(backlog)"])
+            }
+        }
+        metrics.remove()
+        resumeApplied()
+    }
+
+    private func resumeApplied() {
+        let waiting = appliedOnce
+        appliedOnce = []
+        for continuation in waiting { continuation.resume() }
+    }
+
+    // MARK: Journal and database
+
+    /// - Returns: false when the tenant was stopped before it could be opened.
+    private func openJournal() async -> Bool {
+        let id = shared.id
+        let shared = shared
+        var events = JournalEvents()
+        events.onDurable = { _, position in
+            let (intakes, writer) = shared.state.withLock { ($0.running.values.map(\.intake), $0.writer) }
+            for intake in intakes { intake.journalIsDurable(upTo: position) }
+            writer?.doorbell.ring()
+        }
+        let logger = logger
+        events.onStateChange = { _, state in
+            if state == .open {
+                logger.notice("the journal takes readings again")
+            } else if state != .closed {
+                logger.error("the journal is \(state)")
+            }
+        }
+        while !isStopping {
+            do {
+                let journals = environment.journals
+                let handed = events
+                let opened = try await NIOThreadPool.singleton.runIfActive {
+                    var memory = TenantMemory()
+                    let (journal, report) = try journals.openJournal(tenant: id, events: handed) { header, payload in
+                        memory.visit(header, payload)
+                    }
+                    return Opened(journal: journal, report: report, memory: memory)
+                }
+                take(opened)
+                return true
+            } catch {
+                logger.error("the journal cannot be opened; trying again", metadata: ["error": "\(error)"])
+                try? await Task.sleep(for: .seconds(5))
+                if Task.isCancelled { return false }
+            }
+        }
+        return false
+    }
+
+    private struct Opened: @unchecked Sendable {
+        // Handed from the thread that made it to the actor, once.
+        var journal: TenantJournal
+        var report: RecoveryReport
+        var memory: TenantMemory
+    }
+
+    private func take(_ opened: Opened) {
+        let journal = opened.journal
+        self.journal = journal
+        memory = opened.memory
+        dormant = opened.memory.connections
+        journal.retain(from: journal.oldestPosition)
+        snapshotPosition = journal.oldestPosition
+        shared.state.withLock { $0.journal = journal }
+        for issue in opened.report.issues {
+            logger.error("journal: \(issue)")
+            metrics.journalDamaged()
+        }
+        if opened.report.rows > 0 {
+            logger.info(
+                "journal recovered",
+                metadata: ["count": "\(opened.report.rows)", "segments": "\(opened.report.segments)"]
+            )
+        }
+    }
+
+    /// Brings the schema up to date, as often as it takes to reach the database.
+    private func prepareDatabase() async {
+        guard environment.options.migratesTenants else { return }
+        var delay = Duration.milliseconds(500)
+        var isReported = false
+        while !isStopping, !Task.isCancelled {
+            do throws(StoreError) {
+                let report = try await Migrator(settings: environment.options.storage)
+                    .migrateTenant(url, pool: environment.pool)
+                logger.info(
+                    "database ready",
+                    metadata: [
+                        "database": "\(url)", "edition": "\(report.edition)",
+                        "migrations": "\(report.applied.joined(separator: " "))",
+                    ]
+                )
+                for notice in report.notices { logger.notice("\(notice)", metadata: ["database": "\(url)"]) }
+                shared.state.withLock { $0.configurationError = nil }
+                return
+            } catch {
+                shared.state.withLock { $0.configurationError = error }
+                if !error.isRetryable && error.code != .schema || error.sqlState == "42501" {
+                    logger.warning(
+                        "the schema could not be brought up to date; going on with what is there",
+                        metadata: ["database": "\(url)", "error": "\(error)"]
+                    )
+                    return
+                }
+                if !isReported {
+                    isReported = true
+                    logger.error(
+                        "the tenant's database cannot be used yet; trying again",
+                        metadata: ["database": "\(url)", "error": "\(error)"]
+                    )
+                }
+                await configurationBell.wait(until: .now() + .nanoseconds(delay.nanosecondsClamped))
+                resumeApplied()
+                delay = min(delay * 2, .seconds(15))
+            }
+        }
+    }
+
+    private func startWriter() {
+        guard let journal, !isStopping else { return }
+        let shared = shared
+        var settings = TenantWriter.Settings()
+        settings.maximumRows = environment.options.maximumBufferSize
+        settings.interval = environment.options.aggregationInterval
+        settings.directCompress = environment.options.directCompress
+        let writer = TenantWriter(
+            url: url,
+            journal: journal,
+            pool: environment.pool,
+            settings: settings,
+            metrics: metrics,
+            eventLoop: environment.eventLoops.next(),
+            logger: logger,
+            tagCount: { shared.tagCount() },
+            connectionOfTag: { shared.connection(of: $0, $1) }
+        )
+        for gap in memory.gaps { _ = writer.gaps.note(gap) }
+        self.writer = writer
+        shared.state.withLock { $0.writer = writer }
+        writerTask = Task { await writer.run() }
+    }
+
+    /// Partitions ahead and behind, snapshots of the tags' states.
+    private func maintain() async {
+        var partitionsAt = ContinuousClock.now
+        while !Task.isCancelled {
+            if ContinuousClock.now >= partitionsAt {
+                partitionsAt = .now + .seconds(3600)
+                do throws(StoreError) {
+                    let report = try await PartitionMaintenance(settings: environment.options.storage)
+                        .run(url, pool: environment.pool)
+                    for problem in report.problems {
+                        logger.warning("partition maintenance", metadata: ["error": "\(problem)"])
+                    }
+                } catch {
+                    partitionsAt = .now + .seconds(60)
+                    if error.code != .cancelled {
+                        logger.warning("partitions could not be looked after", metadata: ["error": "\(error)"])
+                    }
+                }
+            }
+            if let journal, journal.endPosition.rawValue - snapshotPosition.rawValue > Self.snapshotBytes {
+                await writeSnapshot()
+            }
+            try? await Task.sleep(for: .seconds(2))
+        }
+    }
+
+    // MARK: Configuration
+
+    private func readConfiguration() async -> Bool {
+        defer { resumeApplied() }
+        do throws(StoreError) {
+            let configuration = try await registry.configuration(of: url)
+            if isStopping { return true }
+            let wasAway = shared.state.withLock { state in
+                defer {
+                    state.configurationError = nil
+                    state.hasConfiguration = true
+                }
+                return state.configurationError != nil
+            }
+            if wasAway { await writer?.retryNow() }
+            await apply(configuration)
+            return true
+        } catch {
+            let isNew = shared.state.withLock { state in
+                defer { state.configurationError = error }
+                return state.configurationError?.code != error.code
+            }
+            if isNew, error.code != .cancelled {
+                logger.error(
+                    "the configuration cannot be read; running connections go on",
+                    metadata: ["database": "\(url)", "error": "\(error)"]
+                )
+            }
+            return false
+        }
+    }
+
+    private func apply(_ configuration: TenantConfiguration) async {
+        var problems = configuration.problems
+        var plans: [UUID: (record: ConnectionRecord, plan: ConnectionPlan)] = [:]
+        for record in configuration.connections {
+            do throws(RowProblem) {
+                let plan = try ConnectionPlan(
+                    record,
+                    defaults: environment.options.connections,
+                    openPassword: environment.options.openPassword
+                )
+                problems += plan.problems
+                plans[record.id] = (record, plan)
+            } catch {
+                problems.append(error)
+            }
+        }
+        report(problems)
+        for id in connections.keys where plans[id] == nil { await end(id) }
+        for (id, wanted) in plans {
+            if isStopping { return }
+            guard let running = connections[id] else {
+                await start(wanted.record, wanted.plan)
+                continue
+            }
+            if wanted.plan.needsRestart(from: running.plan) {
+                await end(id)
+                if !isStopping { await start(wanted.record, wanted.plan) }
+            } else if wanted.plan.tags != running.plan.tags || wanted.record != running.record {
+                await change(id, wanted.record, wanted.plan)
+            }
+        }
+        publish()
+    }
+
+    /// Each problem is logged once, not at every poll.
+    private func report(_ problems: [RowProblem]) {
+        let present = Set(problems)
+        for problem in problems where !reportedProblems.contains(problem) {
+            logger.warning("configuration: \(problem)")
+        }
+        reportedProblems = present
+        shared.state.withLock { $0.problems = problems }
+    }
+
+    private func publish() {
+        let running = connections.mapValues {
+            TenantShared.Running(record: $0.record, plan: $0.plan, intake: $0.intake, recovered: $0.recovered)
+        }
+        shared.state.withLock { $0.running = running }
+    }
+
+    // MARK: Connections
+
+    private func start(_ record: ConnectionRecord, _ plan: ConnectionPlan) async {
+        guard let journal else { return }
+        let id = record.id
+        let loop = environment.eventLoops.next()
+        var logger = logger
+        logger[metadataKey: "connection_id"] = "\(id.uuidString.lowercased())"
+        let intake = ConnectionIntake(
+            connectionID: id,
+            eventLoop: loop,
+            journal: journal,
+            buffers: environment.journals.buffers,
+            events: events(of: id, logger),
+            logger: logger
+        )
+        let remembered = dormant.removeValue(forKey: id) ?? TenantMemory.Connection()
+        var configuration = plan.configuration
+        configuration.restored = remembered.restorable(endpointURL: record.endpointURL)
+        let tags = plan.tags
+        do {
+            configuration.items = try await loop.submit {
+                intake.restore(remembered)
+                return intake.specifications(tags)
+            }.get()
+        } catch {
+            logger.error("the connection could not be started", metadata: ["error": "\(error)"])
+            return
+        }
+        if isStopping { return }
+        let connection = OPCUAConnection(
+            configuration: configuration,
+            eventLoop: loop,
+            consumer: intake,
+            logger: logger
+        )
+        loop.execute { intake.connection = connection }
+        connections[id] = ManagedConnection(
+            record: record,
+            plan: plan,
+            intake: intake,
+            connection: connection,
+            recovered: TenantShared.Running.Recovered(),
+            task: Task { await connection.run() }
+        )
+        publish()
+        logger.info(
+            "connection started",
+            metadata: ["endpoint": "\(record.endpointURL)", "tags": "\(plan.tags.count)"]
+        )
+    }
+
+    private func change(_ id: UUID, _ record: ConnectionRecord, _ plan: ConnectionPlan) async {
+        guard let running = connections[id] else { return }
+        if plan.tags != running.plan.tags {
+            let intake = running.intake
+            let tags = plan.tags
+            guard let items = try? await intake.eventLoop.submit({ intake.specifications(tags) }).get() else { return }
+            await running.connection.update(items: items)
+            logger.info(
+                "tags changed",
+                metadata: ["connection_id": "\(id.uuidString.lowercased())", "tags": "\(plan.tags.count)"]
+            )
+        }
+        connections[id]?.record = record
+        connections[id]?.plan = plan
+    }
+
+    /// The connection is gone from the configuration, or is started anew: the server shall forget it.
+    private func end(_ id: UUID) async {
+        guard let running = connections[id] else { return }
+        await running.connection.shutdown(keepSubscriptions: false)
+        await running.task.value
+        connections[id] = nil
+        if let memory = await remember(running) { dormant[id] = memory }
+        publish()
+        environment.metrics.connectionErrors.remove(
+            first: shared.id.uuidString.lowercased(),
+            id.uuidString.lowercased()
+        )
+        logger.info("connection ended", metadata: ["connection_id": "\(id.uuidString.lowercased())"])
+    }
+
+    /// What a connection leaves behind: the states of its tags, no subscriptions.
+    private func remember(_ running: ManagedConnection) async -> TenantMemory.Connection? {
+        let intake = running.intake
+        return try? await intake.eventLoop.submit { intake.memory() }.get()
+    }
+
+    private nonisolated func events(of id: UUID, _ logger: Logger) -> IntakeEvents {
+        let metrics = metrics
+        let name = id.uuidString.lowercased()
+        let lastError = Deduplicator()
+        var events = IntakeEvents()
+        events.statusChanged = { status in
+            guard let error = lastError.new(status) else { return }
+            metrics.connectionError(name, error)
+        }
+        events.subscriptionsCreated = { [weak self] subscriptions in
+            Task { await self?.remember(subscriptions, of: id) }
+        }
+        events.gap = { [weak self] gap in
+            Task { await self?.record(gap, of: id) }
+        }
+        events.itemStatus = { key, status in
+            if status.isBad {
+                logger.warning(
+                    "tag has no values for now; it is tried again",
+                    metadata: ["tag_node_id": "\(key.nodeID)", "status": "\(status)"]
+                )
+            } else {
+                logger.info("tag is watched", metadata: ["tag_node_id": "\(key.nodeID)"])
+            }
+        }
+        return events
+    }
+
+    // MARK: Memory for the next run
+
+    private func remember(_ subscriptions: [RestoredSubscription], of id: UUID) async {
+        guard let running = connections[id] else { return }
+        await append(subscriptions, of: running)
+    }
+
+    private func append(_ subscriptions: [RestoredSubscription], of running: ManagedConnection) async {
+        let intake = running.intake
+        let url = running.record.endpointURL
+        guard
+            let record = try? await intake.eventLoop.submit({
+                intake.subscriptionsRecord(subscriptions, endpointURL: url)
+            }).get()
+        else { return }
+        await append(.subscriptions, of: running.record.id, record.encoded())
+    }
+
+    private func append(_ kind: RecordKind, of source: UUID, _ payload: RowBuffer) async {
+        guard let journal else { return }
+        let now = WallTime.microseconds()
+        let header = RecordHeader(
+            kind: kind,
+            rowCount: 0,
+            source: source,
+            receivedAtMicroseconds: now,
+            earliestMicroseconds: now,
+            latestMicroseconds: now
+        )
+        do throws(JournalError) {
+            _ = try await journal.append(JournalRecord(header: header, rows: payload), priority: .reserve)
+        } catch {
+            logger.error("the journal refused a record", metadata: ["error": "\(error)"])
+        }
+    }
+
+    /// Writes the states of all tags, so that what lies before in the journal is not needed for recovery any more.
+    private func writeSnapshot() async {
+        guard let journal, !isSnapshotting else { return }
+        isSnapshotting = true
+        defer { isSnapshotting = false }
+        let start = journal.endPosition
+        for (id, remembered) in dormant where connections[id] == nil {
+            let states = remembered.states.map { (key: $0.key, state: $0.value) }
+            await append(.tagStates, of: id, TagStateRecord(states: states).encoded())
+        }
+        for running in connections.values {
+            let intake = running.intake
+            guard let states = try? await intake.eventLoop.submit({ intake.snapshot() }).get() else { return }
+            await append(.tagStates, of: running.record.id, states.encoded())
+            if let subscriptions = intake.announcedSubscriptions { await append(subscriptions, of: running) }
+        }
+        // What lies before may go only when this is on the disk.
+        await environment.journals.syncNow()
+        guard journal.durablePosition >= start else { return }
+        journal.retain(from: start)
+        snapshotPosition = start
+    }
+
+    // MARK: Gaps
+
+    private func record(_ gap: IntakeGap, of id: UUID) async {
+        let record = GapRecord(
+            connectionID: id,
+            tagNodeID: gap.key?.nodeID,
+            startedAtMicros: gap.startedAt,
+            endedAtMicros: gap.endedAt,
+            cause: gap.cause.rawValue
+        )
+        guard let writer, writer.gaps.note(record) else { return }
+        metrics.gap(gap.cause.rawValue)
+        logger.warning(
+            "gap",
+            metadata: [
+                "connection_id": "\(id.uuidString.lowercased())", "cause": "\(gap.cause.rawValue)",
+                "duration_ms": "\((gap.endedAt - gap.startedAt) / 1000)", "tag_node_id": "\(gap.key?.nodeID ?? "all")",
+            ]
+        )
+        await append(.gap, of: id, GapRecordFormat.encoded(record))
+        writer.doorbell.ring()
+    }
+}

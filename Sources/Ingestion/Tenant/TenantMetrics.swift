@@ -1,0 +1,59 @@
+import Metrics
+import TimescaleStore
+
+/// A tenant's instruments, looked up once.
+struct TenantMetrics: Sendable {
+    private let metrics: ScadaMetrics
+    private let tenant: String
+    private let writeDuration: Histogram
+    private let batchSize: Histogram
+    private let readingsStored: Counter
+    private let ingestDelay: Histogram
+    private let directCompressed: Counter
+
+    init(_ metrics: ScadaMetrics, tenant: String) {
+        self.metrics = metrics
+        self.tenant = tenant
+        writeDuration = metrics.writeDuration.with(tenant)
+        batchSize = metrics.batchSize.with(tenant)
+        readingsStored = metrics.readingsStored.with(tenant)
+        ingestDelay = metrics.ingestDelay.with(tenant)
+        directCompressed = metrics.directCompressed.with(tenant)
+    }
+
+    func stored(_ stored: ReadingsWriter.Stored, duration: Duration, delays: [(seconds: Double, rows: Int)]) {
+        writeDuration.observe(duration.inSeconds)
+        batchSize.observe(Double(stored.rows))
+        readingsStored.add(Int(stored.rows))
+        if stored.directCompress { directCompressed.add(Int(stored.rows)) }
+        for (seconds, rows) in delays { ingestDelay.observe(seconds, times: rows) }
+        guard stored.rejectedCount > 0 else { return }
+        let named = Dictionary(grouping: stored.rejected) { String($0.reason.prefix { $0 != ":" }) }
+        var counted = 0
+        for (reason, rejections) in named {
+            metrics.rejectedReadings.with(tenant, reason).add(rejections.count)
+            counted += rejections.count
+        }
+        let rest = Int(stored.rejectedCount) - counted
+        if rest > 0 { metrics.rejectedReadings.with(tenant, "other").add(rest) }
+    }
+
+    func gap(_ cause: String) { metrics.gaps.with(tenant, cause).add() }
+    func journalDamaged() { metrics.gaps.with(tenant, "journal_damaged").add() }
+
+    func connectionError(_ connection: String, _ kind: String) {
+        metrics.connectionErrors.with(tenant, connection, kind).add()
+    }
+
+    /// Forgets the tenant's series.
+    func remove() {
+        metrics.connectionErrors.remove(first: tenant)
+        metrics.writeDuration.remove(first: tenant)
+        metrics.batchSize.remove(first: tenant)
+        metrics.readingsStored.remove(first: tenant)
+        metrics.ingestDelay.remove(first: tenant)
+        metrics.directCompressed.remove(first: tenant)
+        metrics.gaps.remove(first: tenant)
+        metrics.rejectedReadings.remove(first: tenant)
+    }
+}

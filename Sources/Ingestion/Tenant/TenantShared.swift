@@ -1,0 +1,122 @@
+package import FoundationEssentials
+import Journal
+import OPCUAClient
+import Synchronization
+package import TimescaleStore
+
+/// What others than the tenant itself see of it. Any thread; nothing here waits.
+package final class TenantShared: Sendable {
+    /// A running connection as it is configured.
+    struct Running: Sendable {
+        var record: ConnectionRecord
+        var plan: ConnectionPlan
+        var intake: ConnectionIntake
+        var recovered: Recovered
+        /// Ends with the connection.
+        final class Recovered: Sendable {
+            private let value = Atomic<UInt64>(0)
+            func add(_ count: Int) { value.add(UInt64(max(0, count)), ordering: .relaxed) }
+            var current: UInt64 { value.load(ordering: .relaxed) }
+        }
+    }
+
+    struct State {
+        var record: TenantRecord
+        var journal: TenantJournal?
+        var writer: TenantWriter?
+        var running: [UUID: Running] = [:]
+        var problems: [RowProblem] = []
+        /// Why the configuration could not be read.
+        var configurationError: StoreError?
+        var hasConfiguration = false
+    }
+
+    package let id: UUID
+    let state: Mutex<State>
+
+    init(_ record: TenantRecord) {
+        id = record.id
+        state = Mutex(State(record: record))
+    }
+
+    /// Where the tenant's database is.
+    package var url: DatabaseURL { state.withLock { $0.record.url } }
+
+    package var name: String { state.withLock { Self.name($0.record) } }
+
+    private static func name(_ record: TenantRecord) -> String {
+        record.name ?? record.slug ?? record.id.uuidString.lowercased()
+    }
+
+    func intakes() -> [ConnectionIntake] { state.withLock { $0.running.values.map(\.intake) } }
+
+    func tagCount() -> Int { state.withLock { $0.running.values.reduce(0) { $0 + $1.plan.tags.count } } }
+
+    /// The connection a tag belongs to.
+    func connection(of wellID: UUID?, _ nodeID: String) -> UUID? {
+        guard let wellID else { return nil }
+        let key = TagKey(wellID: wellID, nodeID: nodeID)
+        return state.withLock { state in
+            state.running.values.first { $0.plan.tags.contains { $0.key == key } }?.record.id
+        }
+    }
+
+    /// The stored row of a running connection.
+    package func connectionRecord(_ id: UUID) -> ConnectionRecord? { state.withLock { $0.running[id]?.record } }
+
+    package func snapshot() -> TenantSnapshot {
+        let state = state.withLock { $0 }
+        let figures = state.writer?.figures.withLock { $0 } ?? TenantWriter.Figures()
+        let now = ContinuousClock.now
+        let oldest = state.journal?.oldestUnforgottenReceivedAt
+        var snapshot = TenantSnapshot(
+            id: id,
+            name: Self.name(state.record),
+            state: .running,
+            reason: "",
+            isDatabaseReachable: figures.isReachable,
+            backlog: state.journal?.backlogRows ?? 0,
+            journalBytes: state.journal?.bytesOnDisk ?? 0,
+            oldestUnstoredAge: oldest.map { .microseconds(max(0, WallTime.microseconds() - $0)) } ?? .zero,
+            timeSinceLastFlush: figures.lastFlush.map { now - $0 },
+            connections: state.running.values.map(Self.snapshot).sorted { $0.id.uuidString < $1.id.uuidString },
+            problems: state.problems.map(\.description)
+        )
+        if let journal = state.journal, case let current = journal.currentState, current != .open {
+            snapshot.state = .journalFull
+            snapshot.reason = "the journal is \(current)"
+        } else if let error = figures.lastError {
+            snapshot.state = figures.isAttached ? .databaseAway : .starting
+            snapshot.reason = "database \(state.record.url): \(error)"
+        } else if let error = state.configurationError {
+            snapshot.state = state.hasConfiguration ? .databaseAway : .starting
+            snapshot.reason = "database \(state.record.url): \(error)"
+        } else if !state.hasConfiguration || !figures.isAttached {
+            snapshot.state = .starting
+            snapshot.reason = "starting"
+        }
+        return snapshot
+    }
+
+    private static func snapshot(_ running: Running) -> ConnectionSnapshot {
+        let figures = running.intake.figures
+        return ConnectionSnapshot(
+            id: running.record.id,
+            name: running.record.name ?? "",
+            endpointURL: running.record.endpointURL,
+            securityMode: running.record.securityMode,
+            securityPolicy: running.record.securityPolicy,
+            publishingInterval: running.plan.configuration.publishingInterval,
+            tags: running.plan.tags.count,
+            badTags: running.intake.badTagCount,
+            readings: figures.readings,
+            duplicates: figures.duplicates,
+            overflows: figures.overflows,
+            receiveTimestamps: figures.receiveTimestamps,
+            republished: running.intake.republishedCount,
+            recovered: running.recovered.current,
+            lastReadingAt: running.intake.lastReadingAt,
+            status: running.intake.status
+        )
+    }
+}

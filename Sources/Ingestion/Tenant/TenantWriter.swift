@@ -1,0 +1,335 @@
+import FoundationEssentials
+import Journal
+import Logging
+import Metrics
+import NIOCore
+import Synchronization
+import TimescaleStore
+
+/// Brings a tenant's journal into its database: COPY and checkpoint in one transaction, then the journal forgets.
+///
+/// One flush at a time, oldest rows first. Rows are always read back from the journal (the page cache, as a rule), so what
+/// is in memory does not depend on how far behind the database is.
+actor TenantWriter {
+    struct Settings: Sendable {
+        var maximumRows = 10_000
+        var interval: Duration = .seconds(5)
+        /// Rows of one transaction while catching up.
+        var catchUpRows = 200_000
+        var directCompress = DirectCompress.automatic
+    }
+
+    /// What others may know at any time.
+    struct Figures: Sendable {
+        /// The database took the last flush, or has not refused one yet.
+        var isReachable = false
+        var isAttached = false
+        var lastError: StoreError?
+        var lastFlush: ContinuousClock.Instant?
+    }
+
+    nonisolated let figures = Mutex(Figures())
+    nonisolated let doorbell: Doorbell
+    nonisolated let gaps = GapBook()
+
+    private let url: DatabaseURL
+    private let journal: TenantJournal
+    private let store: ReadingsWriter
+    private let ledger: GapLedger
+    private let settings: Settings
+    private let metrics: TenantMetrics
+    private let logger: Logger
+    /// How many tags the tenant has: direct compress pays with many rows a tag only.
+    private let tagCount: @Sendable () -> Int
+    private let connectionOfTag: @Sendable (UUID?, String) -> UUID?
+
+    private var schedule: FlushSchedule
+    private var committed: JournalPosition?
+    private var isStopping = false
+    private var isIdle = false
+    private var failureSince: ContinuousClock.Instant?
+    private var failureReportedAt: ContinuousClock.Instant?
+
+    init(
+        url: DatabaseURL,
+        journal: TenantJournal,
+        pool: ConnectionPool,
+        settings: Settings,
+        metrics: TenantMetrics,
+        eventLoop: any EventLoop,
+        logger: Logger,
+        tagCount: @escaping @Sendable () -> Int,
+        connectionOfTag: @escaping @Sendable (UUID?, String) -> UUID?
+    ) {
+        self.url = url
+        self.journal = journal
+        store = ReadingsWriter(pool: pool)
+        ledger = GapLedger(pool: pool)
+        self.settings = settings
+        self.metrics = metrics
+        self.logger = logger
+        self.tagCount = tagCount
+        self.connectionOfTag = connectionOfTag
+        doorbell = Doorbell(eventLoop: eventLoop)
+        schedule = FlushSchedule(
+            maximumRows: settings.maximumRows,
+            interval: .nanoseconds(settings.interval.nanosecondsClamped)
+        )
+    }
+
+    // MARK: Life
+
+    /// Flushes until the task is cancelled, or, after ``finish()``, until the journal is empty.
+    func run() async {
+        while !Task.isCancelled {
+            guard let committed else {
+                await attach()
+                continue
+            }
+            let now = NIODeadline.now()
+            let durable = journal.durablePosition
+            let hasRecords = durable > committed || !gaps.isEmpty
+            if isStopping, !hasRecords { return }
+            let rows = hasRecords ? journal.backlogRows : 0
+            switch schedule.decide(rows: rows, hasRecords: hasRecords, now: now) {
+            case .flush: await flush(from: committed)
+            case .wait(let deadline):
+                if isStopping, schedule.failures == 0 {
+                    await flush(from: committed)
+                } else {
+                    await doorbell.wait(until: deadline)
+                }
+            }
+        }
+    }
+
+    /// Flush what there is without waiting for more, then end.
+    func finish() {
+        isStopping = true
+        schedule.retryNow()
+        doorbell.ring()
+    }
+
+    /// The database may be back: try now.
+    func retryNow() {
+        schedule.retryNow()
+        doorbell.ring()
+    }
+
+    // MARK: Attaching
+
+    /// Finds out what the database has already.
+    private func attach() async {
+        do throws(StoreError) {
+            let start = journal.oldestPosition
+            let stored = try await store.prepareCheckpoint(
+                in: url,
+                journalID: journal.journalID,
+                startingAt: start.rawValue
+            )
+            take(checkpoint: JournalPosition(rawValue: stored))
+            succeeded()
+            figures.withLock { $0.isAttached = true }
+        } catch {
+            if error.code == .cancelled { return }
+            failed(error)
+            await waitForRetry()
+        }
+    }
+
+    private func take(checkpoint: JournalPosition) {
+        if checkpoint > journal.endPosition {
+            logger.warning(
+                "the database is ahead of the journal: the journal lost its end or was replaced",
+                metadata: ["checkpoint": "\(checkpoint)", "journal_end": "\(journal.endPosition)"]
+            )
+            journal.advance(to: checkpoint)
+        }
+        let oldest = journal.oldestPosition
+        if checkpoint < oldest, checkpoint != .start {
+            logger.error(
+                "readings between the database's checkpoint and the journal's oldest record are gone",
+                metadata: ["checkpoint": "\(checkpoint)", "journal_oldest": "\(oldest)"]
+            )
+        }
+        journal.forget(upTo: checkpoint)
+        committed = checkpoint
+    }
+
+    private func waitForRetry() async {
+        let now = NIODeadline.now()
+        if case .wait(let deadline?) = schedule.decide(rows: .max, hasRecords: true, now: now) {
+            await doorbell.wait(until: deadline)
+        }
+    }
+
+    // MARK: Flushing
+
+    private func flush(from committed: JournalPosition) async {
+        let began = NIODeadline.now()
+        let clock = ContinuousClock.now
+        guard await writeGaps() else { return }
+        let boundary = journal.flushBoundary(from: committed, maximumRows: settings.catchUpRows)
+        guard boundary.end > committed else { return schedule.succeeded(began: began) }
+        let source = FlushSource(journal: journal, from: committed, to: boundary.end)
+        var options = ReadingsWriter.Options()
+        options.rowCountHint = boundary.rows
+        options.directCompress = wantsDirectCompress(rows: boundary.rows)
+        do throws(StoreError) {
+            var outcome: ReadingsWriter.Outcome
+            do throws(StoreError) {
+                outcome = try await store.store(
+                    in: url,
+                    journalID: journal.journalID,
+                    from: committed.rawValue,
+                    to: boundary.end.rawValue,
+                    options: options,
+                    rows: { try source.read($0) }
+                )
+            } catch {
+                guard error.code == .data else { throw error }
+                logger.warning("the database refuses a row; storing the others", metadata: ["error": "\(error)"])
+                outcome = try await store.storeIsolating(
+                    in: url,
+                    journalID: journal.journalID,
+                    from: committed.rawValue,
+                    to: boundary.end.rawValue,
+                    options: options,
+                    connectionID: connectionOfTag,
+                    rows: { try source.read($0) }
+                )
+            }
+            await settle(outcome, from: committed, to: boundary.end, source, clock)
+            schedule.succeeded(began: began)
+        } catch {
+            journal.makeReader().release()
+            if error.code == .cancelled { return }
+            failed(error)
+        }
+    }
+
+    private func settle(
+        _ outcome: ReadingsWriter.Outcome,
+        from committed: JournalPosition,
+        to end: JournalPosition,
+        _ source: FlushSource,
+        _ began: ContinuousClock.Instant
+    ) async {
+        switch outcome {
+        case .stored(let stored):
+            self.committed = end
+            journal.forget(upTo: end)
+            let duration = ContinuousClock.now - began
+            metrics.stored(stored, duration: duration, delays: source.delays(at: WallTime.microseconds()))
+            for (reason, count) in Dictionary(grouping: stored.rejected, by: \.reason).mapValues(\.count) {
+                logger.error(
+                    "readings rejected by the database; they are in scada_rejected_readings",
+                    metadata: ["reason": "\(reason)", "count": "\(count)"]
+                )
+            }
+            logger.debug(
+                "stored",
+                metadata: ["count": "\(stored.rows)", "duration_ms": "\(duration.milliseconds)"]
+            )
+        case .alreadyStored(let position):
+            logger.info("an earlier attempt had stored these rows", metadata: ["position": "\(position)"])
+            self.committed = JournalPosition(rawValue: max(position, end.rawValue))
+            journal.forget(upTo: end)
+        case .checkpointDiffers(let found):
+            await recover(found: found, expected: committed)
+        }
+        for error in source.damage {
+            logger.error("readings in a damaged part of the journal are lost", metadata: ["error": "\(error)"])
+            metrics.journalDamaged()
+        }
+        succeeded()
+    }
+
+    /// The database's checkpoint is not where it was left: another database under the same name, or one restored from a
+    /// backup.
+    private func recover(found: Int64?, expected: JournalPosition) async {
+        logger.warning(
+            "the database's checkpoint is not where it was left: it was replaced or restored",
+            metadata: ["expected": "\(expected)", "found": "\(found.map(String.init) ?? "none")"]
+        )
+        let oldest = journal.oldestPosition
+        if let found, JournalPosition(rawValue: found) >= oldest {
+            committed = JournalPosition(rawValue: found)
+            return
+        }
+        // Nothing older than the journal's oldest record can be stored again.
+        do throws(StoreError) {
+            let start = max(oldest, .start)
+            try await store.setCheckpoint(in: url, journalID: journal.journalID, to: start.rawValue)
+            committed = start
+        } catch {
+            failed(error)
+        }
+    }
+
+    private func wantsDirectCompress(rows: Int) -> Bool {
+        switch settings.directCompress {
+        case .on: true
+        case .off: false
+        // Hundreds of rows a tag fill a compressed segment; fewer cost more than they save.
+        case .automatic: rows >= 100_000 && rows / max(1, tagCount()) >= 100
+        }
+    }
+
+    /// Gaps go first: a crash in between then writes them again, under the same id.
+    private func writeGaps() async -> Bool {
+        let taken = gaps.take()
+        guard !taken.isEmpty else { return true }
+        do throws(StoreError) {
+            try await ledger.record(taken, in: url)
+            return true
+        } catch {
+            gaps.putBack(taken)
+            if error.code != .cancelled { failed(error) }
+            return false
+        }
+    }
+
+    // MARK: Trouble
+
+    private func failed(_ error: StoreError) {
+        schedule.failed(
+            retryAfter: error.retryAfter.map { .nanoseconds($0.nanosecondsClamped) },
+            now: .now()
+        )
+        figures.withLock {
+            $0.isReachable = false
+            $0.lastError = error
+        }
+        let now = ContinuousClock.now
+        if failureSince == nil {
+            failureSince = now
+            failureReportedAt = now
+            logger.error("cannot store readings; they wait in the journal", metadata: ["error": "\(error)"])
+        } else if let reported = failureReportedAt, now - reported >= .seconds(60) {
+            failureReportedAt = now
+            logger.error(
+                "still cannot store readings",
+                metadata: [
+                    "error": "\(error)", "count": "\(schedule.failures)", "backlog": "\(journal.backlogRows)",
+                ]
+            )
+        }
+    }
+
+    private func succeeded() {
+        figures.withLock {
+            $0.isReachable = true
+            $0.lastError = nil
+            $0.lastFlush = .now
+        }
+        if let since = failureSince {
+            logger.notice(
+                "readings are stored again",
+                metadata: ["duration_ms": "\((ContinuousClock.now - since).milliseconds)"]
+            )
+        }
+        failureSince = nil
+        failureReportedAt = nil
+    }
+}
