@@ -32,33 +32,36 @@ package struct Migrator: Sendable {
 
     /// Migrates every given tenant, a few at a time; one that fails does not stop the others.
     ///
-    /// - Parameter progress: called as each tenant ends, from the calling task.
+    /// - Parameter progress: called as each tenant ends, from the calling task, with how long it took.
+    @discardableResult
     package func migrateAll(
         _ tenants: [TenantRecord],
         pool: ConnectionPool,
         dryRun: Bool = false,
         timeout: Duration = .seconds(300),
-        progress: (TenantRecord, Result<MigrationReport, StoreError>) -> Void = { _, _ in }
+        progress: (TenantRecord, Result<MigrationReport, StoreError>, Duration) -> Void = { _, _, _ in }
     ) async -> [(tenant: TenantRecord, result: Result<MigrationReport, StoreError>)] {
         var results: [(Int, Result<MigrationReport, StoreError>)] = []
-        await withTaskGroup(of: (Int, Result<MigrationReport, StoreError>).self) { group in
+        await withTaskGroup(of: (Int, Result<MigrationReport, StoreError>, Duration).self) { group in
             var next = 0
             func add() {
                 guard next < tenants.count else { return }
                 let index = next
                 next += 1
                 group.addTask {
+                    let start = ContinuousClock.now
                     do throws(StoreError) {
-                        return (index, .success(try await run(.tenant, tenants[index].url, pool, dryRun, timeout)))
+                        let report = try await run(.tenant, tenants[index].url, pool, dryRun, timeout)
+                        return (index, .success(report), .now - start)
                     } catch {
-                        return (index, .failure(error))
+                        return (index, .failure(error), .now - start)
                     }
                 }
             }
             for _ in 0..<4 { add() }
-            for await (index, result) in group {
+            for await (index, result, duration) in group {
                 results.append((index, result))
-                progress(tenants[index], result)
+                progress(tenants[index], result, duration)
                 add()
             }
         }

@@ -1,4 +1,31 @@
+import ArgumentParser
+
+/// The program: picks a command. `serve` is what runs without one.
 @main
-struct Main {
-    static func main() {}
+struct ScadaIngestion: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "scada-ingestion",
+        abstract:
+            "Keeps OPC UA connections and writes every value change into TimescaleDB or PostgreSQL, exactly once.",
+        discussion: """
+            EXAMPLES
+              scada-ingestion environment --example > scada.env
+                  a configuration file to start from
+              scada-ingestion migrate --config scada.env
+                  create or complete the databases
+              scada-ingestion --config scada.env
+                  run the daemon
+
+            EXIT CODES
+              0   done
+              64  wrong usage
+              69  a database or another service is unavailable, or refuses
+              78  wrong configuration
+            """,
+        version: BuildInformation.line,
+        subcommands: [
+            Serve.self, Migrate.self, Tenant.self, EncryptSecret.self, PrintEnvironment.self, PrintVersion.self,
+        ],
+        defaultSubcommand: Serve.self
+    )
 }

@@ -1,0 +1,41 @@
+import ArgumentParser
+import FoundationEssentials
+import TimescaleStore
+
+/// What commands that use databases share.
+enum DatabaseCommand {
+    /// A pool of the configured size. Opens nothing yet.
+    static func makePool(_ configuration: DaemonConfiguration) throws -> ConnectionPool {
+        do throws(StoreError) {
+            return try ConnectionPool(limits: .init(maxConnections: configuration.database.maxConnections))
+        } catch {
+            Console.error("cannot prepare database connections: \(error)")
+            throw ExitCode.unavailable
+        }
+    }
+
+    /// What a person can do about it; nil when the error says enough.
+    static func cure(_ error: StoreError, variable: String) -> String? {
+        switch error.code {
+        case .connection where error.message.contains("database \"") && error.message.contains("does not exist"):
+            "create it with CREATE DATABASE, or correct the name in \(variable)"
+        case .connection: "check that the server runs and that host, port and firewall in \(variable) are right"
+        case .authentication: "check user and password in \(variable), and the server's pg_hba.conf"
+        case .readOnly: "\(variable) must name the primary, not a standby"
+        case .contention: "something holds a lock on the tables: try again"
+        case .schema where error.sqlState == "42501":
+            "grant the user of \(variable) CREATE on the schema and ownership of the tables"
+        default: nil
+        }
+    }
+}
+
+extension UUID {
+    /// For argument transforms: the parser adds which option it was.
+    init(argument: String) throws {
+        guard let id = UUID(uuidString: argument) else {
+            throw ValidationError("expected a UUID such as 8f14e45f-ceea-467f-a5d1-7b1a3c0a9b10")
+        }
+        self = id
+    }
+}
