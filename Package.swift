@@ -102,6 +102,12 @@ let package = Package(
         .testTarget(name: "ControlAPITests", dependencies: ["ControlAPI"], swiftSettings: settings),
         .testTarget(name: "ObservabilityTests", dependencies: ["Observability"], swiftSettings: settings),
         .testTarget(name: "ScadaSimulatorTests", dependencies: ["scada-simulator"], swiftSettings: settings),
-        .testTarget(name: "ScadaIngestionTests", dependencies: ["scada-ingestion"], swiftSettings: settings),
+        .testTarget(
+            name: "ScadaIngestionTests",
+            dependencies: [
+                "scada-ingestion", "ControlAPI", "Journal", "OPCUASecurity", "TimescaleStore", argumentParser, logging,
+            ],
+            swiftSettings: settings
+        ),
     ]
 )

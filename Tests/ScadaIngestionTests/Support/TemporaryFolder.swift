@@ -1,0 +1,37 @@
+import Glibc
+
+/// A folder that is removed with this object.
+final class TemporaryFolder {
+    struct Failure: Error {}
+
+    let path: String
+
+    init() throws {
+        var template = Array("/tmp/scada-ingestion-tests-XXXXXX".utf8CString)
+        guard mkdtemp(&template) != nil else { throw Failure() }
+        path = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
+    }
+
+    deinit {
+        guard let folder = opendir(path) else { return }
+        var names: [String] = []
+        while let entry = readdir(folder) {
+            names.append(
+                withUnsafeBytes(of: &entry.pointee.d_name) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
+            )
+        }
+        closedir(folder)
+        for name in names where name != "." && name != ".." { unlink("\(path)/\(name)") }
+        rmdir(path)
+    }
+
+    /// Writes a file and returns its path.
+    func write(_ name: String, _ text: String) throws -> String {
+        let file = "\(path)/\(name)"
+        guard let stream = fopen(file, "w") else { throw Failure() }
+        defer { fclose(stream) }
+        let bytes = Array(text.utf8)
+        guard fwrite(bytes, 1, bytes.count, stream) == bytes.count else { throw Failure() }
+        return file
+    }
+}
