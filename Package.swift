@@ -15,6 +15,7 @@ let nioPosix: Target.Dependency = .product(name: "NIOPosix", package: "swift-nio
 let nioHTTP1: Target.Dependency = .product(name: "NIOHTTP1", package: "swift-nio")
 let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
 let lifecycle: Target.Dependency = .product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
+let signals: Target.Dependency = .product(name: "UnixSignals", package: "swift-service-lifecycle")
 let argumentParser: Target.Dependency = .product(name: "ArgumentParser", package: "swift-argument-parser")
 let configuration: Target.Dependency = .product(name: "Configuration", package: "swift-configuration")
 let collections: Target.Dependency = .product(name: "Collections", package: "swift-collections")
@@ -82,7 +83,8 @@ let package = Package(
             name: "scada-ingestion",
             dependencies: [
                 "Metrics", "OPCUACodec", "OPCUASecurity", "OPCUAClient", "Journal", "TimescaleStore", "Ingestion",
-                "ControlAPI", "Observability", argumentParser, configuration, lifecycle, logging, nioPosix,
+                "ControlAPI", "Observability", argumentParser, configuration, lifecycle, signals, logging, nioCore,
+                nioPosix,
             ],
             swiftSettings: settings
         ),

@@ -98,6 +98,7 @@ package final class ConnectionIntake: NotificationConsumer, @unchecked Sendable 
         var lastReceivedAt: Int64?
         var republished: UInt64 = 0
         var announced: [RestoredSubscription]?
+        var keys: [TagKey?] = []
     }
 
     private let shared = Mutex(Shared())
@@ -129,6 +130,10 @@ package final class ConnectionIntake: NotificationConsumer, @unchecked Sendable 
     package var lastReadingAt: Int64? { shared.withLock { $0.lastReceivedAt } }
     /// The subscriptions in use now, when there are any.
     var announcedSubscriptions: [RestoredSubscription]? { shared.withLock { $0.announced } }
+    /// Readings by tag.
+    var tagCounts: TagCounts {
+        TagCounts(id: ObjectIdentifier(self), keys: shared.withLock { $0.keys }, counts: table.counts)
+    }
     package var republishedCount: UInt64 { shared.withLock { $0.republished } }
 
     // MARK: Tags, on the event loop
@@ -146,7 +151,7 @@ package final class ConnectionIntake: NotificationConsumer, @unchecked Sendable 
 
     /// The specifications of the items to watch; new tags get handles.
     func specifications(_ tags: [PlannedTag]) -> [MonitoredItemSpecification] {
-        tags.map { tag in
+        let items = tags.map { tag in
             let handle = table.handle(for: tag.key)
             deadbands[handle] = tag.deadband
             return MonitoredItemSpecification(
@@ -157,6 +162,9 @@ package final class ConnectionIntake: NotificationConsumer, @unchecked Sendable 
                 deadband: tag.deadband
             )
         }
+        let keys = (0..<table.count).map { table.key(of: UInt32($0)) }
+        shared.withLock { $0.keys = keys }
+        return items
     }
 
     /// Everything a later intake of the same connection needs, but for the subscriptions.

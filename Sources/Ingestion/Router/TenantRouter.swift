@@ -84,6 +84,13 @@ package actor TenantRouter: Service {
         return snapshots.map { "tenant \($0.name): \($0.reason)" }
     }
 
+    /// Why the tenants are not known; nil when they are.
+    package nonisolated var masterTrouble: String? {
+        let (hasTenants, error) = published.withLock { ($0.hasTenants, $0.masterError) }
+        if hasTenants { return nil }
+        return error.map { "\($0)" } ?? "the master database has not been read yet"
+    }
+
     /// Tenants whose readings cannot be stored, and why.
     package nonisolated var troubles: [String] {
         tenantList.map { $0.snapshot() }.filter { !$0.reason.isEmpty }.map { "tenant \($0.name): \($0.reason)" }

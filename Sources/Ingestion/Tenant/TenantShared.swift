@@ -50,6 +50,9 @@ package final class TenantShared: Sendable {
 
     func intakes() -> [ConnectionIntake] { state.withLock { $0.running.values.map(\.intake) } }
 
+    /// Readings received by tag, a part for each connection.
+    package func tagCounts() -> [TagCounts] { intakes().map(\.tagCounts) }
+
     func tagCount() -> Int { state.withLock { $0.running.values.reduce(0) { $0 + $1.plan.tags.count } } }
 
     /// The connection a tag belongs to.

@@ -11,6 +11,17 @@ enum BuildInformation {
     /// For `--version` and `version`.
     static var line: String { "scada-ingestion \(version) (\(configuration) build, \(architecture))" }
 
+    /// The compiler this was built with.
+    static var compiler: String {
+        #if compiler(>=6.4)
+        "6.4 or later"
+        #elseif compiler(>=6.3)
+        "6.3"
+        #else
+        "6.2"
+        #endif
+    }
+
     private static var architecture: String {
         #if arch(x86_64)
         "x86_64"

@@ -6,7 +6,7 @@ struct Serve: AsyncParsableCommand {
         abstract: "Run the daemon (the default).",
         discussion: """
             Reads the tenants from the master database, connects to their OPC UA servers, and runs until SIGTERM or SIGINT.
-            A master database that is away is waited for.
+            A master database that is away is waited for. A second signal ends it at once; nothing durable is lost by that.
 
             EXAMPLES
               DATABASE_URL=postgresql://scada@db/scada scada-ingestion
@@ -17,12 +17,6 @@ struct Serve: AsyncParsableCommand {
     @OptionGroup var options: ConfigurationOptions
 
     func run() async throws {
-        try await Self.run(try options.load())
-    }
-
-    /// Runs the daemon to its orderly end.
-    static func run(_ configuration: DaemonConfiguration) async throws {
-        Console.error("the configuration is right; this build cannot serve yet")
-        throw ExitCode.unavailable
+        try await Daemon.run(try options.load())
     }
 }

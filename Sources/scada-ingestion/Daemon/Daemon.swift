@@ -1,0 +1,197 @@
+import ArgumentParser
+import ControlAPI
+import Glibc
+import Ingestion
+import Journal
+import Logging
+import Metrics
+import NIOCore
+import NIOPosix
+import OPCUASecurity
+import Observability
+import ServiceLifecycle
+import TimescaleStore
+import UnixSignals
+
+/// The daemon put together: what it opens at the start, in which order it runs and ends.
+enum Daemon {
+    /// Runs until SIGTERM or SIGINT and ends in order: the API takes no more calls, intake stops, what was received is stored
+    /// as far as SHUTDOWN_GRACE_MS allows, journals and connections close. A second signal ends the process at once.
+    static func run(_ configuration: DaemonConfiguration) async throws {
+        LoggingSetup.bootstrap(
+            level: configuration.log.level,
+            format: configuration.log.format.map { $0 == .json ? .json : .text } ?? .automatic
+        )
+        let logger = Logger(label: "scada-ingestion")
+        logger.info(
+            "starting",
+            metadata: ["version": "\(BuildInformation.version)", "build": "\(BuildInformation.configuration)"]
+        )
+        for warning in configuration.warnings { logger.warning("\(warning)") }
+
+        let metrics = ScadaMetrics()
+        let pool = try DatabaseCommand.makePool(configuration)
+        let journals = try openJournals(configuration, metrics, logger)
+        let eventLoops = MultiThreadedEventLoopGroup(numberOfThreads: System.coreCount)
+        let router = TenantRouter(
+            options: try ingestionOptions(configuration, journals.configuration, logger),
+            journals: journals.directory,
+            pool: pool,
+            metrics: metrics,
+            eventLoops: eventLoops,
+            logger: logger
+        )
+        DaemonMetrics(router: router, pool: pool, configuration: configuration).register(in: metrics)
+
+        let health = HealthState()
+        let api = try makeAPI(configuration, router, pool, metrics, health, logger)
+        let http = HTTPServer(
+            options: HTTPServerOptions(host: configuration.http.host, port: Int(configuration.http.port)),
+            registry: metrics.registry,
+            source: DaemonStatus(router: router),
+            logger: logger
+        )
+        // Both ports are taken before anything else starts: a second daemon ends here, having disturbed nothing.
+        do {
+            try await http.start()
+            try api.start()
+        } catch {
+            Console.error("\(error)")
+            try? await journals.directory.close()
+            throw exitCode(error)
+        }
+        // Ended in the opposite order: first the API, then intake and writers, last what tells about them.
+        let services: [any Service] = [http, router, HealthReporter(router: router, health: health), api]
+        let group = ServiceGroup(
+            configuration: ServiceGroupConfiguration(
+                services: services.map {
+                    ServiceGroupConfiguration.ServiceConfiguration(
+                        service: $0,
+                        successTerminationBehavior: .gracefullyShutdownGroup
+                    )
+                },
+                logger: quiet(logger)
+            )
+        )
+        let signals = Task { await obeySignals(group, logger) }
+        defer { signals.cancel() }
+        do {
+            try await group.run()
+        } catch {
+            logger.critical("ended by a fault", metadata: ["error": "\(error)"])
+            throw ExitCode(70)
+        }
+        await pool.close(grace: .seconds(2))
+        try? await eventLoops.shutdownGracefully()
+        logger.info("ended")
+    }
+
+    /// The first signal ends the daemon in order. A second one ends it at once: what is in the journal stays there, and the
+    /// next start goes on with it.
+    private static func obeySignals(_ group: ServiceGroup, _ logger: Logger) async {
+        var isEnding = false
+        for await signal in await UnixSignalsSequence(trapping: .sigterm, .sigint) {
+            if isEnding {
+                logger.warning("second signal: ending at once", metadata: ["signal": "\(signal)"])
+                LoggingSetup.flush()
+                _exit(128 + (signal == .sigint ? SIGINT : SIGTERM))
+            }
+            isEnding = true
+            logger.notice("ending", metadata: ["signal": "\(signal)"])
+            await group.triggerGracefulShutdown()
+        }
+    }
+
+    /// The service group's own lines are for its developers.
+    private static func quiet(_ logger: Logger) -> Logger {
+        var quiet = logger
+        quiet.logLevel = max(logger.logLevel, .warning)
+        return quiet
+    }
+
+    private static func exitCode(_ error: any Error) -> ExitCode {
+        guard let error = error as? ControlServerError else { return .unavailable }
+        return error.code == .address || error.code == .system ? .unavailable : .configuration
+    }
+
+    // MARK: Parts
+
+    private static func openJournals(
+        _ configuration: DaemonConfiguration,
+        _ metrics: ScadaMetrics,
+        _ logger: Logger
+    ) throws -> (directory: JournalDirectory, configuration: JournalConfiguration) {
+        var journal = JournalConfiguration(path: configuration.journal.directory)
+        journal.syncInterval = configuration.journal.syncInterval
+        journal.maximumBytesPerTenant = configuration.journal.maxBytesPerTenant
+        journal.maximumBytes = configuration.journal.maxTotalBytes
+        journal.fullPolicy = configuration.journal.fullPolicy
+        let sync = metrics.journalSync.with()
+        let errors = metrics.journalErrors.with()
+        journal.observer.onSync = { duration, _, _ in sync.observe(duration.inSeconds) }
+        journal.observer.onError = { error in
+            errors.add()
+            logger.error("journal", metadata: ["error": "\(error)"])
+        }
+        do throws(JournalError) {
+            return (try JournalDirectory(journal), journal)
+        } catch {
+            Console.error("\(error)")
+            // 75 (EX_TEMPFAIL): it works when the other process has ended.
+            throw error.code == .alreadyOwned ? ExitCode(75) : ExitCode.configuration
+        }
+    }
+
+    private static func ingestionOptions(
+        _ configuration: DaemonConfiguration,
+        _ journal: JournalConfiguration,
+        _ logger: Logger
+    ) throws -> IngestionOptions {
+        var options = IngestionOptions(master: configuration.databaseURL, journal: journal)
+        options.aggregationInterval = configuration.aggregation.interval
+        options.maximumBufferSize = configuration.aggregation.maxReadings
+        switch configuration.database.directCompress {
+        case .automatic: options.directCompress = .automatic
+        case .on: options.directCompress = .on
+        case .off: options.directCompress = .off
+        }
+        options.configurationPoll = configuration.configurationPollInterval
+        options.shutdownGrace = configuration.shutdownGrace
+        options.connections.connectionTimeout = configuration.opc.connectionTimeout.milliseconds
+        options.connections.sessionTimeout = Double(configuration.opc.sessionTimeout.milliseconds)
+        options.connections.reconnectDelay = configuration.opc.reconnectDelay.milliseconds
+        options.connections.maximumAttempts = configuration.opc.maxReconnectAttempts
+        options.connections.allowPlaintextPassword = configuration.opc.allowPlaintextPassword
+        options.connections.allowDeprecatedPolicies = configuration.opc.allowDeprecatedPolicies
+        let passwords = try PasswordStore(configuration, logger: logger)
+        options.openPassword = { try passwords.open($0) }
+        return options
+    }
+
+    private static func makeAPI(
+        _ configuration: DaemonConfiguration,
+        _ router: TenantRouter,
+        _ pool: ConnectionPool,
+        _ metrics: ScadaMetrics,
+        _ health: HealthState,
+        _ logger: Logger
+    ) throws -> ControlServer {
+        var options = ControlServerOptions(address: configuration.grpc.listenAddress, tls: configuration.grpc.tls)
+        options.allowInsecure = configuration.grpc.allowInsecure
+        let calls = metrics.grpcCalls
+        var hooks = ControlServerHooks()
+        hooks.onCall = { calls.with($0.method, $0.code.description).add() }
+        return ControlServer(
+            options: options,
+            backend: DaemonBackend(
+                router: router,
+                pool: pool,
+                passwords: try PasswordStore(configuration, logger: logger),
+                logger: logger
+            ),
+            health: health,
+            hooks: hooks,
+            logger: logger
+        )
+    }
+}

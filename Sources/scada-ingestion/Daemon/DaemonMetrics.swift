@@ -1,0 +1,164 @@
+import FoundationEssentials
+import Ingestion
+import OPCUAClient
+import Metrics
+import Synchronization
+import TimescaleStore
+
+/// The metrics that are computed when somebody asks.
+struct DaemonMetrics: Sendable {
+    let router: TenantRouter
+    let pool: ConnectionPool
+    let configuration: DaemonConfiguration
+
+    func register(in metrics: ScadaMetrics) {
+        let registry = metrics.registry
+        registerReadings(registry)
+        registerTenants(registry)
+        registerConnections(registry)
+        let pool = pool
+        registry.collector(ScadaMetrics.Collected.databaseConnections, .gauge) { writer in
+            let figures = pool.statistics
+            writer.sample(["busy"], UInt64(figures.busy))
+            writer.sample(["idle"], UInt64(figures.idle))
+        }
+        let limit = configuration.journal.maxBytesPerTenant
+        registry.collector(ScadaMetrics.Collected.journalLimit, .gauge) { $0.sample([], UInt64(limit)) }
+        registry.collector(ScadaMetrics.Collected.buildInfo, .info) {
+            $0.sample([BuildInformation.version, BuildInformation.compiler], UInt64(1))
+        }
+    }
+
+    private func registerReadings(_ registry: Registry) {
+        let router = router
+        switch configuration.http.tagLabels {
+        case .tag:
+            let name = ScadaMetrics.Collected.readingsIngested(labels: ["tenant_id", "well_id", "tag_node_id"])
+            let labels = SeriesLabels(names: name.labels)
+            registry.collector(name, .counter) { writer in
+                for tenant in router.tenantList {
+                    for series in tenant.tagCounts() { labels.write(series, tenant.id, &writer) }
+                }
+            }
+        case .well:
+            let name = ScadaMetrics.Collected.readingsIngested(labels: ["tenant_id", "well_id"])
+            registry.collector(name, .counter) { writer in
+                for tenant in router.tenantList {
+                    var wells: [UUID: UInt64] = [:]
+                    for series in tenant.tagCounts() {
+                        for (index, key) in series.keys.enumerated() {
+                            if let key { wells[key.wellID, default: 0] &+= series.value(index) }
+                        }
+                    }
+                    let id = tenant.id.uuidString.lowercased()
+                    for (well, count) in wells.sorted(by: { $0.key.uuidString < $1.key.uuidString }) {
+                        writer.sample([id, well.uuidString.lowercased()], count)
+                    }
+                }
+            }
+        case .tenant:
+            let name = ScadaMetrics.Collected.readingsIngested(labels: ["tenant_id"])
+            registry.collector(name, .counter) { writer in
+                for tenant in router.tenantList {
+                    var count: UInt64 = 0
+                    for series in tenant.tagCounts() {
+                        for index in series.keys.indices { count &+= series.value(index) }
+                    }
+                    writer.sample([tenant.id.uuidString.lowercased()], count)
+                }
+            }
+        }
+    }
+
+    private func registerTenants(_ registry: Registry) {
+        tenants(registry, ScadaMetrics.Collected.activeConnections) { UInt64($0.activeConnections) }
+        tenants(registry, ScadaMetrics.Collected.bufferSize) { UInt64($0.backlog) }
+        tenants(registry, ScadaMetrics.Collected.backlog) { UInt64($0.backlog) }
+        tenants(registry, ScadaMetrics.Collected.journalBytes) { UInt64($0.journalBytes) }
+        tenants(registry, ScadaMetrics.Collected.tenantUp) { $0.state == .running ? 1 : 0 }
+        let router = router
+        registry.collector(ScadaMetrics.Collected.oldestUnstored, .gauge) { writer in
+            for tenant in router.tenantList {
+                writer.sample([tenant.id.uuidString.lowercased()], tenant.snapshot().oldestUnstoredAge.inSeconds)
+            }
+        }
+        registry.collector(ScadaMetrics.Collected.connections, .gauge) { writer in
+            for tenant in router.tenantList {
+                let counts = Dictionary(grouping: tenant.snapshot().connections) { $0.status.state.rawValue }
+                for (state, connections) in counts.sorted(by: { $0.key < $1.key }) {
+                    writer.sample([tenant.id.uuidString.lowercased(), state], UInt64(connections.count))
+                }
+            }
+        }
+    }
+
+    private func tenants(
+        _ registry: Registry,
+        _ name: MetricName,
+        _ value: @escaping @Sendable (TenantSnapshot) -> UInt64
+    ) {
+        let router = router
+        registry.collector(name, .gauge) { writer in
+            for tenant in router.tenantList {
+                writer.sample([tenant.id.uuidString.lowercased()], value(tenant.snapshot()))
+            }
+        }
+    }
+
+    private func registerConnections(_ registry: Registry) {
+        connections(registry, ScadaMetrics.Collected.connectionUp, .gauge) { $0.status.state == .connected ? 1 : 0 }
+        connections(registry, ScadaMetrics.Collected.badTags, .gauge) { UInt64($0.badTags) }
+        connections(registry, ScadaMetrics.Collected.reconnects, .counter) {
+            $0.status.connects > 0 ? $0.status.connects - 1 : 0
+        }
+        connections(registry, ScadaMetrics.Collected.republished, .counter) { $0.republished }
+        connections(registry, ScadaMetrics.Collected.queueOverflows, .counter) { $0.overflows }
+        connections(registry, ScadaMetrics.Collected.duplicates, .counter) { $0.duplicates }
+        connections(registry, ScadaMetrics.Collected.receiveTimestamps, .counter) { $0.receiveTimestamps }
+        connections(registry, ScadaMetrics.Collected.recovered, .counter) { $0.recovered }
+    }
+
+    private func connections(
+        _ registry: Registry,
+        _ name: MetricName,
+        _ type: MetricType,
+        _ value: @escaping @Sendable (ConnectionSnapshot) -> UInt64
+    ) {
+        let router = router
+        registry.collector(name, type) { writer in
+            for tenant in router.tenantList {
+                for connection in tenant.snapshot().connections {
+                    writer.sample(
+                        [tenant.id.uuidString.lowercased(), connection.id.uuidString.lowercased()],
+                        value(connection)
+                    )
+                }
+            }
+        }
+    }
+}
+
+/// Labels of very many series, rendered once.
+private final class SeriesLabels: Sendable {
+    private let names: [String]
+    private let rendered = Mutex<[ObjectIdentifier: [[UInt8]]]>([:])
+
+    init(names: [String]) { self.names = names }
+
+    func write(_ series: TagCounts, _ tenant: UUID, _ writer: inout SampleWriter) {
+        let labels = rendered.withLock { rendered -> [[UInt8]] in
+            if let known = rendered[series.id], known.count == series.keys.count { return known }
+            let tenant = tenant.uuidString.lowercased()
+            let made = series.keys.map { key -> [UInt8] in
+                guard let key else { return [] }
+                return SampleWriter.renderLabels(names, [tenant, key.wellID.uuidString.lowercased(), key.nodeID])
+            }
+            if rendered.count > 4096 { rendered = [:] }
+            rendered[series.id] = made
+            return made
+        }
+        for (index, text) in labels.enumerated() where !text.isEmpty {
+            writer.sample(renderedLabels: text, series.value(index))
+        }
+    }
+}
