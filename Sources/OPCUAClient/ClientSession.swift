@@ -1,3 +1,10 @@
+#if canImport(Glibc)
+import Glibc
+#elseif canImport(Musl)
+import Musl
+#else
+import Darwin
+#endif
 import NIOCore
 import NIOPosix
 import OPCUACodec
@@ -14,6 +21,9 @@ final class ClientSession {
     private(set) var endpoint: EndpointDescription?
     private(set) var namespaces: [String] = []
     var limits: ServerLimits
+    /// By then everything of this attempt has to be done; nil outside of attempts.
+    var deadline: NIODeadline?
+    private var dialing: EventLoopPromise<any Channel>?
 
     init(configuration: ConnectionConfiguration, eventLoop: any EventLoop, limits: ServerLimits) {
         self.configuration = configuration
@@ -21,14 +31,19 @@ final class ClientSession {
         self.limits = limits
     }
 
-    var timeout: TimeAmount { .milliseconds(configuration.connectionTimeout) }
+    /// The patience for one service call: what is configured, or less where an attempt has less left.
+    var timeout: TimeAmount {
+        let configured = TimeAmount.milliseconds(max(1, configuration.connectionTimeout))
+        guard let deadline else { return configured }
+        return min(configured, max(.milliseconds(1), deadline - .now()))
+    }
 
     // MARK: Channel
 
     /// Dials and opens a secure channel.
     func openChannel(to url: EndpointURL, isolation: isolated (any Actor)? = #isolation) async throws(OPCUAClientError)
     {
-        let channel = try await Self.dial(
+        let channel = try await dial(
             url,
             parameters: ClientChannel.Parameters(
                 endpointURL: url.description,
@@ -36,21 +51,20 @@ final class ClientSession {
                 channelLifetime: configuration.channelLifetime,
                 openTimeout: timeout,
                 makeCodec: { PlainChannelCodec() }
-            ),
-            eventLoop: eventLoop,
-            timeout: timeout
+            )
         )
-        try await channel.opened()
         self.channel = channel
+        try await channel.opened()
         limits.sendChunkSize = channel.limits?.sendChunkSize
         limits.receiveChunkSize = channel.limits?.receiveChunkSize
     }
 
-    static func dial(
+    /// Fails the TCP connection that is being made.
+    func abandonDial() { dialing?.fail(OPCUAClientError.stopped) }
+
+    private func dial(
         _ url: EndpointURL,
         parameters: ClientChannel.Parameters,
-        eventLoop: any EventLoop,
-        timeout: TimeAmount,
         isolation: isolated (any Actor)? = #isolation
     ) async throws(OPCUAClientError) -> ClientChannel {
         var bootstrap = ClientBootstrap(group: eventLoop)
@@ -75,9 +89,20 @@ final class ClientSession {
         )
         #endif
         do {
-            let channel = try await bootstrap.connect(host: url.host, port: url.port).get()
+            let promise = eventLoop.makePromise(of: (any Channel).self)
+            dialing = promise
+            defer { dialing = nil }
+            // Failed by `abandonDial`, the promise leaves nobody who would close a connection that comes late.
+            bootstrap.connect(host: url.host, port: url.port).whenComplete { result in
+                promise.completeWith(result)
+                promise.futureResult.whenFailure { _ in
+                    if case .success(let late) = result { late.close(promise: nil) }
+                }
+            }
+            let channel = try await promise.futureResult.get()
             return try channel.pipeline.syncOperations.handler(type: ClientChannel.self)
         } catch {
+            if let stopped = error as? OPCUAClientError { throw stopped }
             throw OPCUAClientError(
                 .connectFailed,
                 "cannot connect to \(url.host) port \(url.port): \(Self.words(error))",
@@ -94,10 +119,22 @@ final class ClientSession {
             let reasons = error.connectionErrors.map { words($0.error) }
             return reasons.isEmpty ? "no address" : reasons.joined(separator: ", ")
         }
+        if let error = error as? IOError { return systemError(error.errnoCode) }
         if let error = error as? ChannelError, case .connectTimeout(let after) = error {
             return "no answer within \(after.nanoseconds / 1_000_000) ms"
         }
         return "\(error)"
+    }
+
+    private static func systemError(_ code: CInt) -> String {
+        switch code {
+        case ECONNREFUSED: "connection refused"
+        case EHOSTUNREACH, ENETUNREACH: "no route to the host"
+        case ECONNRESET: "connection reset"
+        case ETIMEDOUT: "no answer"
+        case EMFILE, ENFILE: "this process has no file descriptor left"
+        default: "system error \(code)"
+        }
     }
 
     func detach() {
@@ -137,13 +174,12 @@ final class ClientSession {
         isolation: isolated (any Actor)? = #isolation
     ) async throws(OPCUAClientError) {
         machine.gone()
-        if endpoint == nil {
-            endpoint = try EndpointSelection.endpoint(
-                in: try await getEndpoints(url: url),
-                mode: configuration.securityMode,
-                policyURI: configuration.securityPolicyURI
-            )
-        }
+        // Every time: another server of a redundant set, or the same after a change, may offer others.
+        endpoint = try EndpointSelection.endpoint(
+            in: try await getEndpoints(url: url),
+            mode: configuration.securityMode,
+            policyURI: configuration.securityPolicyURI
+        )
         let request = CreateSessionRequest(
             clientDescription: ApplicationDescription(
                 applicationUri: configuration.applicationURI,
@@ -161,7 +197,11 @@ final class ClientSession {
         case .fail(let error): throw error
         default: break
         }
-        try await activate()
+        do throws(OPCUAClientError) { try await activate() } catch {
+            // Refused users must not eat up the server's sessions.
+            if channel?.failure == nil { await close(deleteSubscriptions: true, timeout: .seconds(1)) }
+            throw error
+        }
     }
 
     func activate(isolation: isolated (any Actor)? = #isolation) async throws(OPCUAClientError) {

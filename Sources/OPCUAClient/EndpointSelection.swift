@@ -13,7 +13,11 @@ enum EndpointSelection {
             guard let profile = $0.transportProfileUri, !profile.isEmpty else { return true }
             return profile.hasSuffix("uatcp-uasc-uabinary")
         }
-        let matching = binary.filter { $0.securityMode == mode && $0.securityPolicyUri == policyURI }
+        let matching = binary.filter {
+            // Servers without any security leave the URI empty.
+            let uri = $0.securityPolicyUri.flatMap { $0.isEmpty ? nil : $0 } ?? PlainChannelCodec.policyURI
+            return $0.securityMode == mode && uri == policyURI
+        }
         if let best = matching.max(by: { $0.securityLevel < $1.securityLevel }) { return best }
         let offered = binary.map { name($0.securityMode) + "/" + shortPolicy($0.securityPolicyUri ?? "") }
         let unique = offered.reduce(into: [String]()) { if !$0.contains($1) { $0.append($1) } }

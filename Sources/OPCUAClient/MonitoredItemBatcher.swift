@@ -65,12 +65,13 @@ package struct MonitoredItemBatcher: Sendable {
         package var deletions: [Int: [UInt32]] = [:]
         /// Items whose parameters changed.
         package var modifications: [Int] = []
-        /// Items without known server ids have to be deleted or modified: their slots must be resolved first.
-        package var unresolvedSlots: Set<Int> = []
     }
 
     struct Slot: Sendable {
+        /// Items in it, those in flight included.
         var count = 0
+        /// Items the server has confirmed.
+        var active = 0
         var isFull = false
     }
 
@@ -80,6 +81,8 @@ package struct MonitoredItemBatcher: Sendable {
     private var queue: [Int]
     private var head = 0
     private var itemsPerSubscription: Int
+    /// What the server stated or showed, without our own wish for moderate subscriptions.
+    private var serverItemsPerSubscription = Int.max
     private var itemsPerCall: Int
     /// Limits that were learnt from refusals: to be remembered.
     package private(set) var learntItemsPerCall: Int?
@@ -99,8 +102,12 @@ package struct MonitoredItemBatcher: Sendable {
     }
 
     /// Limits as the server of this session states them.
-    package mutating func setLimits(itemsPerCall: Int, itemsPerSubscription: Int) {
+    /// - Parameters:
+    ///   - itemsPerSubscription: the smaller of the server's limit and our own.
+    ///   - stated: the server's limit; nil where it states none.
+    package mutating func setLimits(itemsPerCall: Int, itemsPerSubscription: Int, stated: Int? = nil) {
         self.itemsPerCall = max(1, min(itemsPerCall, learntItemsPerCall ?? itemsPerCall))
+        serverItemsPerSubscription = stated ?? .max
         self.itemsPerSubscription = max(
             1,
             min(itemsPerSubscription, learntItemsPerSubscription ?? itemsPerSubscription)
@@ -158,14 +165,15 @@ package struct MonitoredItemBatcher: Sendable {
         }
     }
 
-    /// The connection broke: nothing is in flight any more. What the server made of calls in flight is not known.
-    /// - Returns: slots that may hold items we do not know of.
+    /// The connection broke: nothing is in flight any more. What the server made of calls in flight is not known; an
+    /// item it did create reports twice under one handle, which the consumer recognises like every repetition.
     package mutating func connectionLost() {
         var lost: [Int] = []
         for i in items.indices where items[i].state == .inFlight {
             items[i].state = .pending
             lost.append(i)
         }
+        for slot in slots.indices { slots[slot].count = slots[slot].active }
         guard !lost.isEmpty else { return }
         let size = batchSize
         dropsAtSize[size, default: 0] += 1
@@ -184,10 +192,18 @@ package struct MonitoredItemBatcher: Sendable {
                 guard let i = byHandle[handle] else { continue }
                 items[i].state = .active(slot: UInt16(slot), id: 0)
                 slots[slot].count += 1
+                slots[slot].active += 1
             }
         }
         queue = items.indices.filter { items[$0].state == .pending }
         head = 0
+    }
+
+    /// Slots with items whose server ids are not known: to be resolved before `update`.
+    package var unresolvedSlots: [Int] {
+        var found: Set<Int> = []
+        for item in items { if case .active(let slot, 0) = item.state { found.insert(Int(slot)) } }
+        return found.sorted()
     }
 
     /// What the server holds in a slot, as GetMonitoredItems (Part 5, 9.1) tells it.
@@ -197,11 +213,33 @@ package struct MonitoredItemBatcher: Sendable {
             if let id = idsByHandle[items[i].specification.handle] {
                 items[i].state = .active(slot: its, id: id)
             } else {
-                slots[slot].count -= 1
+                remove(fromSlot: slot)
                 items[i].state = .pending
                 queue.append(i)
             }
         }
+    }
+
+    /// An active item leaves its slot.
+    private mutating func remove(fromSlot slot: Int) {
+        slots[slot].count -= 1
+        slots[slot].active -= 1
+        slots[slot].isFull = false
+    }
+
+    /// The server gives no further subscription. Those there are take more than we would have liked; what even they
+    /// cannot take is bad for now.
+    package mutating func subscriptionsExhausted(_ status: StatusCode, now: NIODeadline) -> [Event] {
+        if itemsPerSubscription < serverItemsPerSubscription, learntItemsPerSubscription == nil {
+            itemsPerSubscription = serverItemsPerSubscription
+            return []
+        }
+        var events: [Event] = []
+        while head < queue.count {
+            events.append(markBad(queue[head], status, now: now))
+            head += 1
+        }
+        return events
     }
 
     // MARK: Batches
@@ -263,25 +301,20 @@ package struct MonitoredItemBatcher: Sendable {
     package mutating func completed(_ batch: Batch, _ results: [Result], now: NIODeadline) -> [Event] {
         var events: [Event] = []
         var again: [Int] = []
+        var tooMany: [Int] = []
         var created = 0
         for (i, result) in zip(batch.items, results) {
             if !result.status.isBad {
                 items[i].state = .active(slot: UInt16(batch.slot), id: result.id)
                 items[i].retrySeconds = 0
+                slots[batch.slot].active += 1
                 created += 1
                 events.append(.active(i))
                 continue
             }
             slots[batch.slot].count -= 1
             switch result.status.withoutInfoBits {
-            case .badTooManyMonitoredItems:
-                if slots[batch.slot].count > 0 {
-                    slots[batch.slot].isFull = true
-                    again.append(i)
-                } else {
-                    // Not even an empty subscription takes it: the server as a whole is full.
-                    events.append(markBad(i, result.status, now: now))
-                }
+            case .badTooManyMonitoredItems: tooMany.append(i)
             case .badFilterNotAllowed, .badMonitoredItemFilterUnsupported, .badMonitoredItemFilterInvalid,
                 .badDeadbandFilterInvalid:
                 if items[i].specification.deadband != .none && !items[i].isDeadbandRefused {
@@ -294,10 +327,16 @@ package struct MonitoredItemBatcher: Sendable {
             default: events.append(markBad(i, result.status, now: now))
             }
         }
-        if slots[batch.slot].isFull {
-            learntItemsPerSubscription = max(1, min(learntItemsPerSubscription ?? .max, slots[batch.slot].count))
+        if !tooMany.isEmpty {
+            if slots[batch.slot].active > 0 {
+                full(batch.slot)
+                again += tooMany
+            } else {
+                // Not even an empty subscription takes them: the server as a whole is full.
+                for i in tooMany { events.append(markBad(i, .badTooManyMonitoredItems, now: now)) }
+            }
         }
-        // A server that answers with fewer results than items: the rest is asked for again, alone it is bad.
+        // A server that answers with fewer results than items.
         let unanswered = batch.items.dropFirst(results.count)
         for i in unanswered {
             slots[batch.slot].count -= 1
@@ -328,9 +367,8 @@ package struct MonitoredItemBatcher: Sendable {
                 return .retry
             }
         case .badTooManyMonitoredItems:
-            if slots[batch.slot].count > 0 {
-                slots[batch.slot].isFull = true
-                learntItemsPerSubscription = max(1, min(learntItemsPerSubscription ?? .max, slots[batch.slot].count))
+            if slots[batch.slot].active > 0 {
+                full(batch.slot)
                 requeue(batch.items)
                 return .retry
             }
@@ -353,6 +391,11 @@ package struct MonitoredItemBatcher: Sendable {
         }
         _ = markBad(batch.items[0], status, now: now)
         return .bad(batch.items[0], status)
+    }
+
+    private mutating func full(_ slot: Int) {
+        slots[slot].isFull = true
+        learntItemsPerSubscription = max(1, min(learntItemsPerSubscription ?? .max, slots[slot].active))
     }
 
     private mutating func learn(itemsPerCall size: Int) {
@@ -387,13 +430,8 @@ package struct MonitoredItemBatcher: Sendable {
         updated.reserveCapacity(specifications.count)
         func delete(_ item: Item) {
             guard case .active(let slot, let id) = item.state else { return }
-            if id == 0 {
-                changes.unresolvedSlots.insert(Int(slot))
-            } else {
-                changes.deletions[Int(slot), default: []].append(id)
-            }
-            slots[Int(slot)].count -= 1
-            slots[Int(slot)].isFull = false
+            if id != 0 { changes.deletions[Int(slot), default: []].append(id) }
+            remove(fromSlot: Int(slot))
         }
         for specification in specifications {
             guard var item = old.removeValue(forKey: specification.handle) else {
@@ -406,8 +444,7 @@ package struct MonitoredItemBatcher: Sendable {
             }
             let isSameNode = item.specification.nodeID == specification.nodeID
             if item.specification.deadband != specification.deadband { item.isDeadbandRefused = false }
-            if case .active(let slot, let id) = item.state, isSameNode {
-                if id == 0 { changes.unresolvedSlots.insert(Int(slot)) }
+            if case .active = item.state, isSameNode {
                 changes.modifications.append(updated.count)
             } else {
                 delete(item)
@@ -428,7 +465,7 @@ package struct MonitoredItemBatcher: Sendable {
 
     /// The server does not know the item any more: create it again.
     package mutating func vanished(_ index: Int) {
-        if case .active(let slot, _) = items[index].state { slots[Int(slot)].count -= 1 }
+        if case .active(let slot, _) = items[index].state { remove(fromSlot: Int(slot)) }
         items[index].state = .pending
         queue.append(index)
     }

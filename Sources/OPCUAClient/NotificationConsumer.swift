@@ -40,6 +40,8 @@ package struct NotificationContext: Sendable, Equatable {
     package var receivedAtUnixMicroseconds: Int64
     /// Fetched again by Republish.
     package var isRepublished: Bool
+    /// Tells the subscription from another one that bears the same id: restarted servers begin to count at 1 again.
+    package var incarnation: UInt32
 }
 
 /// How continuous the stream of notifications is after a break.

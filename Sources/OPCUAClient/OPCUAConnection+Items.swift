@@ -15,7 +15,7 @@ extension OPCUAConnection {
                 var running = 0
                 while true {
                     if let failure { throw failure }
-                    if isStopping { break }
+                    if isStopping || !lostSubscriptions.isEmpty { break }
                     switch batcher.next(now: .now()) {
                     case .batch(let batch):
                         changed = true
@@ -33,7 +33,7 @@ extension OPCUAConnection {
                             // The answer may have made room, or filled the queue again.
                             if running > 0 { continue }
                         }
-                        try await createSubscription()
+                        try await createAnotherSubscription()
                     case .nothing:
                         guard running > 0 else { return }
                         try await group.next()
@@ -48,6 +48,20 @@ extension OPCUAConnection {
         if changed {
             announceSubscriptions()
             setState(.connected)
+        }
+    }
+
+    /// A server that gives no further subscription is used with those it gave.
+    private func createAnotherSubscription() async throws(OPCUAClientError) {
+        do throws(OPCUAClientError) { try await createSubscription() } catch {
+            guard error.code == .serviceFault, let status = error.status, !pipeline.subscriptions.isEmpty else {
+                throw error
+            }
+            logger.warning(
+                "the server gives no further subscription",
+                metadata: ["subscriptions": "\(pipeline.subscriptions.count)", "status": "\(status)"]
+            )
+            for event in batcher.subscriptionsExhausted(status, now: .now()) { report(event) }
         }
     }
 
@@ -132,7 +146,7 @@ extension OPCUAConnection {
                     metadata: ["items": "\(resolved.items.count)", "status": "\(status)"]
                 )
             case .bad(let index, let status): report(.bad(index, status))
-            case .subscriptionLost: throw error
+            case .subscriptionLost: lost(subscriptionID, "CreateMonitoredItems: \(status)")
             }
         }
     }
@@ -175,6 +189,7 @@ extension OPCUAConnection {
 
     /// Brings the server's items to the new list.
     func apply(_ specifications: [MonitoredItemSpecification]) async throws(OPCUAClientError) {
+        try await resolveRestoredItems()
         let changes = batcher.update(specifications)
         for (slot, ids) in changes.deletions where pipeline.subscriptions.indices.contains(slot) {
             var rest = ids[...]
@@ -236,7 +251,53 @@ extension OPCUAConnection {
         }
     }
 
+    /// Items taken over from an earlier run of the process have no known server ids: asks for them (GetMonitoredItems,
+    /// Part 5, 9.1), or where the server cannot tell, has the subscription made anew.
+    private func resolveRestoredItems() async throws(OPCUAClientError) {
+        for slot in batcher.unresolvedSlots where pipeline.subscriptions.indices.contains(slot) {
+            let subscriptionID = pipeline.subscriptions[slot].id
+            let response = try await session.call(
+                CallRequest(
+                    methodsToCall: [
+                        CallMethodRequest(
+                            objectId: WellKnownNodeId.server,
+                            methodId: WellKnownNodeId.serverGetMonitoredItems,
+                            inputArguments: [.uint32(subscriptionID)]
+                        )
+                    ]
+                )
+            )
+            if let result = response.results.first, !result.statusCode.isBad, result.outputArguments.count == 2,
+                case .array(.uint32, let servers, _) = result.outputArguments[0],
+                case .array(.uint32, let clients, _) = result.outputArguments[1], servers.count == clients.count
+            {
+                var ids: [UInt32: UInt32] = [:]
+                for (server, client) in zip(servers, clients) {
+                    if case .uint32(let id) = server, case .uint32(let handle) = client { ids[handle] = id }
+                }
+                batcher.resolve(slot: slot, idsByHandle: ids)
+            } else {
+                _ = try await session.call(DeleteSubscriptionsRequest(subscriptionIds: [subscriptionID]))
+                lost(subscriptionID, "the server does not tell which items it took over")
+            }
+        }
+        try await replaceLostSubscriptions()
+    }
+
     // MARK: Subscriptions
+
+    /// Deletes what takes our PublishRequests and is not ours (Part 4, 5.14.8).
+    func deleteStraySubscriptions() async throws(OPCUAClientError) {
+        let strays = straySubscriptions.filter { pipeline.subscription($0) == nil }
+        straySubscriptions = []
+        guard !strays.isEmpty else { return }
+        logger.info("deleting subscriptions that are not ours", metadata: ["count": "\(strays.count)"])
+        do throws(OPCUAClientError) {
+            _ = try await session.call(DeleteSubscriptionsRequest(subscriptionIds: Array(strays)))
+        } catch {
+            guard error.code == .serviceFault || error.code == .subscriptionLost else { throw error }
+        }
+    }
 
     /// Tells the consumer what to remember for the next run of the process.
     func announceSubscriptions() {
@@ -258,8 +319,9 @@ extension OPCUAConnection {
     /// Subscriptions the server ended by itself are made anew in the same session.
     func replaceLostSubscriptions() async throws(OPCUAClientError) {
         while let lost = lostSubscriptions.first {
-            lostSubscriptions.removeFirst()
+            defer { lostSubscriptions.removeAll { $0.id == lost.id } }
             guard let slot = pipeline.subscriptions.firstIndex(where: { $0.id == lost.id }) else { continue }
+            // Still listed until its successor stands, should the connection break meanwhile.
             let bySlot = batcher.handlesBySlot()
             let handles = bySlot.indices.contains(slot) ? bySlot[slot] : []
             logger.warning("subscription lost", metadata: ["subscription": "\(lost.id)", "reason": "\(lost.reason)"])
@@ -268,6 +330,7 @@ extension OPCUAConnection {
             batcher.resetSlot(slot)
             enqueue(.event(.recreated(reason: lost.reason, handles: handles)))
         }
+        fillPipeline()
     }
 
     /// Part 4, 5.14.7.
@@ -288,7 +351,7 @@ extension OPCUAConnection {
         }
         for (id, result) in zip(ids, response.results) {
             if result.statusCode.isBad {
-                lostSubscriptions.append((id, "TransferSubscriptions: \(result.statusCode)"))
+                lost(id, "TransferSubscriptions: \(result.statusCode)")
             } else {
                 enqueue(.catchUp(id, result.availableSequenceNumbers))
             }

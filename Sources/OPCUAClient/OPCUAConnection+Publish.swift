@@ -16,7 +16,12 @@ extension OPCUAConnection {
     /// Sends as many PublishRequests as there should be in flight.
     func fillPipeline() {
         guard failure == nil, session.machine.isActive, let channel = session.channel else { return }
-        while let acknowledgements = pipeline.takeRequest(queued: received.count + (isPumpBusy ? 1 : 0)) {
+        // Not while every subscription is known to be gone: the server would refuse each request.
+        guard lostSubscriptions.isEmpty || lostSubscriptions.count < pipeline.subscriptions.count else { return }
+        while let acknowledgements = pipeline.takeRequest(
+            queued: received.count + (isPumpBusy ? 1 : 0),
+            now: .now()
+        ) {
             sendPublish(acknowledgements, on: channel)
             if failure != nil { return }
         }
@@ -24,6 +29,7 @@ extension OPCUAConnection {
 
     private func sendPublish(_ acknowledgements: [SubscriptionAcknowledgement], on channel: ClientChannel) {
         let id = channel.nextRequestID()
+        let incarnation = pipeline.lastIncarnation
         let request = PublishRequest(
             requestHeader: RequestHeader(
                 authenticationToken: session.machine.authenticationToken,
@@ -33,13 +39,15 @@ extension OPCUAConnection {
             subscriptionAcknowledgements: acknowledgements
         )
         channel.send(request.messageBody, requestID: id, timeout: nil) { [weak self] result in
-            self?.assumeIsolated { $0.publishAnswered(result, acknowledgements) }
+            self?.assumeIsolated { $0.publishAnswered(result, acknowledgements, sentBy: incarnation) }
         }
     }
 
+    /// - Parameter sentBy: the newest subscription when the request was sent.
     private func publishAnswered(
         _ result: Result<ByteBuffer, OPCUAClientError>,
-        _ acknowledgements: [SubscriptionAcknowledgement]
+        _ acknowledgements: [SubscriptionAcknowledgement],
+        sentBy incarnation: UInt32
     ) {
         let body: ByteBuffer
         switch result {
@@ -55,7 +63,7 @@ extension OPCUAConnection {
             return connectionFailed(.decoding(error, in: "Publish response"))
         }
         if view.isFault || view.serviceResult.isBad {
-            return publishRefused(view.serviceResult, acknowledgements)
+            return publishRefused(view.serviceResult, acknowledgements, sentBy: incarnation)
         }
         let now = NIODeadline.now()
         pipeline.responded(subscriptionID: view.subscriptionID, now: now)
@@ -63,7 +71,11 @@ extension OPCUAConnection {
         enqueue(.notification(body, view, receivedAt: WallClock.unixMicroseconds()))
     }
 
-    private func publishRefused(_ status: StatusCode, _ acknowledgements: [SubscriptionAcknowledgement]) {
+    private func publishRefused(
+        _ status: StatusCode,
+        _ acknowledgements: [SubscriptionAcknowledgement],
+        sentBy incarnation: UInt32
+    ) {
         let limit = pipeline.learntLimit
         switch pipeline.failed(status, acknowledgements) {
         case .goOn:
@@ -77,17 +89,29 @@ extension OPCUAConnection {
         case .pause:
             eventLoop.scheduleTask(in: .seconds(1)) { [weak self] in self?.assumeIsolated { $0.fillPipeline() } }
         case .subscriptionsGone:
-            // While the first subscription is being made or the last was just lost there is nothing to be gone.
-            if pipeline.subscriptions.isEmpty { return }
-            connectionFailed(.service("Publish", status))
+            // The session is well: new subscriptions in it. What was made after this request was sent is not meant.
+            for subscription in pipeline.subscriptions where subscription.incarnation <= incarnation {
+                lost(subscription.id, "Publish: \(status)")
+            }
         case .fail(let error): connectionFailed(error)
         }
     }
 
-    /// Everything of the subscription up to and including this number is durable: the server may forget it. The
+    /// Notes that the server does not have a subscription any more; the controller makes a new one.
+    func lost(_ subscriptionID: UInt32, _ reason: String) {
+        guard !lostSubscriptions.contains(where: { $0.id == subscriptionID }) else { return }
+        lostSubscriptions.append((subscriptionID, reason))
+        wakeController()
+    }
+
+    /// This notification and all before it of the same subscription are durable: the server may forget them. The
     /// acknowledgement rides on the next PublishRequest.
-    package func acknowledge(subscriptionID: UInt32, upTo sequenceNumber: UInt32) {
-        pipeline.acknowledge(subscriptionID: subscriptionID, upTo: sequenceNumber)
+    package func acknowledge(_ context: NotificationContext) {
+        pipeline.acknowledge(
+            subscriptionID: context.subscriptionID,
+            incarnation: context.incarnation,
+            upTo: context.sequenceNumber
+        )
         fillPipeline()
     }
 
@@ -139,6 +163,7 @@ extension OPCUAConnection {
             case .event(let event): await consumer.continuity(event)
             }
             isPumpBusy = false
+            if isDraining && received.isEmpty { wakeController() }
             fillPipeline()
         }
     }
@@ -155,7 +180,10 @@ extension OPCUAConnection {
                 sequenceNumber: view.sequenceNumber,
                 isKeepAlive: view.isKeepAlive
             ) {
-            case .keepAlive, .duplicate, .unknownSubscription: return
+            case .keepAlive, .duplicate: return
+            case .unknownSubscription:
+                straySubscriptions.insert(subscriptionID)
+                return wakeController()
             case .missing(let first, let count):
                 guard await republish(subscriptionID, from: first, count: count, to: view.sequenceNumber) else {
                     return
@@ -181,7 +209,8 @@ extension OPCUAConnection {
             sequenceNumber: view.sequenceNumber,
             publishTime: view.publishTime,
             receivedAtUnixMicroseconds: receivedAt,
-            isRepublished: isRepublished
+            isRepublished: isRepublished,
+            incarnation: pipeline.subscription(subscriptionID)?.incarnation ?? 0
         )
         var ended: StatusCode?
         let consumer = self.consumer
@@ -216,8 +245,7 @@ extension OPCUAConnection {
         if let ended {
             // Part 4, 7.25.4: with a bad status the subscription is closed; with GoodSubscriptionTransferred it is
             // another session's.
-            lostSubscriptions.append((subscriptionID, "the server ended the subscription: \(ended)"))
-            wakeController()
+            lost(subscriptionID, "the server ended the subscription: \(ended)")
         }
         return true
     }
@@ -269,6 +297,8 @@ extension OPCUAConnection {
     }
 
     private func republish(_ subscriptionID: UInt32, number: UInt32) async -> Republished {
+        // The subscription is about to be given up: what is missing is missing, what is here is taken.
+        if isDraining { return .notAvailable }
         guard failure == nil, session.machine.isActive, let channel = session.channel else { return .failed }
         let id = channel.nextRequestID()
         let timeout = session.timeout
@@ -297,8 +327,8 @@ extension OPCUAConnection {
                 .badSecureChannelClosed:
                 connectionFailed(.service("Republish", view.serviceResult))
                 return .failed
-            case .badSubscriptionIdInvalid:
-                connectionFailed(.service("Republish", view.serviceResult))
+            case .badSubscriptionIdInvalid, .badNoSubscription:
+                lost(subscriptionID, "Republish: \(view.serviceResult)")
                 return .failed
             default:
                 // BadMessageNotAvailable; servers without a retransmission queue say BadServiceUnsupported or worse.
@@ -365,7 +395,8 @@ extension OPCUAConnection {
     /// numbers of the next notification.
     private func catchUp(_ subscriptionID: UInt32, available: [UInt32]?) async {
         guard let subscription = pipeline.subscription(subscriptionID) else { return }
-        for number in available ?? [] where PublishPipeline.distance(from: subscription.expected, to: number) < 0 {
+        for number in (available ?? []).prefix(Int(Self.largestRepublishedGap))
+        where PublishPipeline.distance(from: subscription.expected, to: number) < 0 {
             if !subscription.unacknowledged.contains(number) {
                 pipeline.acknowledgeAgain(subscriptionID: subscriptionID, sequenceNumber: number)
             }

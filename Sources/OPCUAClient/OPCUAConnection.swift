@@ -23,11 +23,17 @@ package actor OPCUAConnection {
     package internal(set) var status = ConnectionStatus()
 
     /// Index of the URL tried next.
-    private var urlIndex = 0
+    var urlIndex = 0
     /// Why the present connection is broken; nil while it is well.
     var failure: OPCUAClientError?
     /// A subscription the server ended by itself.
     var lostSubscriptions: [(id: UInt32, reason: String)] = []
+    /// Subscriptions in our session that are not ours: to be deleted, as they take our PublishRequests.
+    var straySubscriptions: Set<UInt32> = []
+    /// New subscriptions are about to be made: what was received under the old ones has to be processed before.
+    var isDraining = false
+    private var loggedAt: NIODeadline?
+    private var loggedCode: OPCUAClientError.Code?
     private var pendingUpdate: [MonitoredItemSpecification]?
     var isConnected = false
     /// A PublishResponse came for every subscription since the connection was made.
@@ -121,8 +127,14 @@ package actor OPCUAConnection {
         guard !isStopping else { return }
         isStopping = true
         self.keepSubscriptions = keepSubscriptions
-        // While connecting there is nothing to be closed in order.
-        if !isConnected { session.channel?.close(.stopped) }
+        if !isConnected {
+            // A call in flight may be making a session that has to be closed: a moment for its answer.
+            session.abandonDial()
+            session.deadline = .now() + .seconds(1)
+            eventLoop.scheduleTask(in: .seconds(1)) { [weak self] in
+                self?.assumeIsolated { if !$0.isConnected { $0.session.channel?.close(.stopped) } }
+            }
+        }
         wakeController()
     }
 
@@ -156,8 +168,12 @@ package actor OPCUAConnection {
             failure = nil
             setState(status.failedAttempts >= configuration.maximumAttempts ? .down : .connecting)
             do throws(OPCUAClientError) {
+                session.deadline = .now() + .milliseconds(configuration.connectionTimeout)
                 try await establish()
+                session.deadline = nil
             } catch {
+                session.deadline = nil
+                await abandonSession()
                 closeChannel(error)
                 if isStopping { break }
                 await backOff(after: error)
@@ -211,108 +227,33 @@ package actor OPCUAConnection {
             longest: error.isRetriedAtLongestDelayOnly || status.failedAttempts >= configuration.maximumAttempts
         )
         setState(status.failedAttempts >= configuration.maximumAttempts ? .down : .backingOff)
+        logFailure(error, retryIn: delay)
+        let until = NIODeadline.now() + delay
+        while !isStopping, NIODeadline.now() < until { await sleepController(until: until) }
+    }
+
+    /// A server that is away is said once, then once a minute; `proven` says when it is back.
+    private func logFailure(_ error: OPCUAClientError, retryIn delay: TimeAmount) {
+        let now = NIODeadline.now()
+        if let loggedAt, now - loggedAt < .minutes(1), loggedCode == error.code, status.failedAttempts > 1 { return }
+        loggedAt = now
+        loggedCode = error.code
         logger.warning(
             "connection attempt failed",
             metadata: [
-                "error": "\(error)", "attempt": "\(status.failedAttempts)",
+                "error": "\(error)", "error_type": "\(error.code)", "attempt": "\(status.failedAttempts)",
                 "retry_in_ms": "\(delay.nanoseconds / 1_000_000)",
             ]
         )
-        let until = NIODeadline.now() + delay
-        while !isStopping, NIODeadline.now() < until { await sleepController(until: until) }
     }
 
     private func closeChannel(_ error: OPCUAClientError) {
         watchdog?.cancel()
         watchdog = nil
+        straySubscriptions = []
         session.channel?.close(error)
         session.detach()
         batcher.connectionLost()
-    }
-
-    /// Makes the channel and goes down the ladder until a session stands.
-    private func establish() async throws(OPCUAClientError) {
-        let urls = configuration.endpointURLs
-        guard !urls.isEmpty else {
-            throw OPCUAClientError(.invalidConfiguration, "the connection has no endpoint URL", isRetryable: false)
-        }
-        let url = try EndpointURL(urls[urlIndex % urls.count])
-        status.endpointURL = url.description
-        try await session.openChannel(to: url)
-        guard let channel = session.channel else { throw .stopped }
-        channel.onClosed = { [weak self] error in self?.assumeIsolated { $0.connectionFailed(error) } }
-        if isStopping { throw .stopped }
-
-        var step = ladder.first
-        if step == .reactivate, session.machine.resume(now: .now()) == .create { step = ladder.refused(.reactivate) }
-        while true {
-            do throws(OPCUAClientError) {
-                try await attempt(step, url: url)
-                break
-            } catch {
-                // A refusal of the step, not the end of the channel or a matter of identity.
-                guard channel.failure == nil, !isStopping, step != .recreate, Self.isRefusal(error) else { throw error }
-                logger.info("recovery step refused", metadata: ["step": "\(step)", "error": "\(error)"])
-                let next = ladder.refused(step)
-                step = next > step ? next : .recreate
-            }
-        }
-        ladder.accepted(step)
-        startPublishing()
-        switch step {
-        case .reactivate:
-            for subscription in pipeline.subscriptions { enqueue(.catchUp(subscription.id, nil)) }
-            if !pipeline.subscriptions.isEmpty { enqueue(.event(.reactivated)) }
-        case .transfer: break
-        case .recreate: break
-        }
-    }
-
-    private static func isRefusal(_ error: OPCUAClientError) -> Bool {
-        switch error.code {
-        case .serviceFault, .sessionLost, .subscriptionLost, .security, .identityRejected: true
-        default: false
-        }
-    }
-
-    private func attempt(_ step: RecoveryLadder.Step, url: EndpointURL) async throws(OPCUAClientError) {
-        switch step {
-        case .reactivate:
-            try await session.activate()
-        case .transfer:
-            try await ensureSession(url)
-            try await transferSubscriptions()
-        case .recreate:
-            try await ensureSession(url)
-            let had = !pipeline.subscriptions.isEmpty || status.connects > 0 || !configuration.restored.isEmpty
-            pipeline.removeAllSubscriptions()
-            batcher.reset()
-            if had {
-                let reason =
-                    status.lastError.map(\.description) ?? "the server does not know the subscriptions any more"
-                enqueue(.event(.recreated(reason: reason, handles: nil)))
-            }
-        }
-    }
-
-    /// A session for the steps that need a new one; the transfer step may have made it already.
-    private func ensureSession(_ url: EndpointURL) async throws(OPCUAClientError) {
-        if session.machine.isActive { return }
-        try await session.create(url: url, name: "\(configuration.applicationName) \(configuration.id)")
-        try await session.learn()
-        batcher.setLimits(
-            itemsPerCall: session.limits.itemsPerCall,
-            itemsPerSubscription: session.limits.itemsPerSubscription(
-                configured: configuration.maximumItemsPerSubscription
-            )
-        )
-        status.limits = session.limits
-    }
-
-    private func startPublishing() {
-        pipeline.reconnected(now: .now())
-        armWatchdog()
-        fillPipeline()
     }
 
     /// While connected: items, subscriptions, keep-alive reads.
@@ -322,6 +263,7 @@ package actor OPCUAConnection {
         while true {
             if let failure { throw failure }
             if isStopping { return }
+            try await deleteStraySubscriptions()
             try await replaceLostSubscriptions()
             if let items = pendingUpdate {
                 pendingUpdate = nil
@@ -349,8 +291,10 @@ package actor OPCUAConnection {
     }
 
     /// Part 4, 5.7.1: a session nobody uses times out. Also shows a server that only pretends.
-    private func keepSessionAlive() async throws(OPCUAClientError) {
+    func keepSessionAlive() async throws(OPCUAClientError) {
         _ = try await session.read([WellKnownNodeId.serverServerStatusState])
+        // Without tags there is no notification to prove that the connection works.
+        if pipeline.subscriptions.isEmpty { proven() }
     }
 
     /// Publishing is paused: any service that names the subscription resets its lifetime counter (Part 4, 5.14.1.1).
@@ -362,7 +306,7 @@ package actor OPCUAConnection {
 
     // MARK: Waiting
 
-    private func sleepController(until deadline: NIODeadline) async {
+    func sleepController(until deadline: NIODeadline) async {
         if isWakePending {
             isWakePending = false
             return
@@ -414,6 +358,9 @@ package actor OPCUAConnection {
         isProven = true
         ladder.proven()
         backoff.succeeded()
+        if status.failedAttempts > 0 {
+            logger.info("connected", metadata: ["failed_attempts": "\(status.failedAttempts)"])
+        }
         status.failedAttempts = 0
         status.lastError = nil
         setState(.connected)

@@ -17,6 +17,8 @@ package struct PublishPipeline: Sendable {
         package var isProven = false
         /// Taken by the consumer, not durable yet; oldest first.
         package var unacknowledged: [UInt32] = []
+        /// Given by the pipeline: unlike the id never used again.
+        package internal(set) var incarnation: UInt32 = 0
 
         /// Part 4, 5.14.1.1: silence of `keepAliveCount` publishing intervals is ended by a keep-alive message.
         var keepAlivePeriod: TimeAmount {
@@ -58,6 +60,8 @@ package struct PublishPipeline: Sendable {
     package private(set) var learntLimit: Int?
     package private(set) var pendingAcknowledgements: [SubscriptionAcknowledgement] = []
     private let maximumUnacknowledged: Int
+    /// The incarnation given last.
+    package private(set) var lastIncarnation: UInt32 = 0
 
     /// Part of the specification of this client: 2 a subscription, at most 10.
     static let requestsPerSubscription = 2
@@ -85,7 +89,14 @@ package struct PublishPipeline: Sendable {
 
     // MARK: Subscriptions
 
-    package mutating func add(_ subscription: Subscription) { subscriptions.append(subscription) }
+    package mutating func add(_ subscription: Subscription) { subscriptions.append(numbered(subscription)) }
+
+    private mutating func numbered(_ subscription: Subscription) -> Subscription {
+        var subscription = subscription
+        lastIncarnation &+= 1
+        subscription.incarnation = lastIncarnation
+        return subscription
+    }
 
     package mutating func remove(_ id: UInt32) {
         subscriptions.removeAll { $0.id == id }
@@ -95,7 +106,7 @@ package struct PublishPipeline: Sendable {
     /// The successor of a subscription the server ended takes its place.
     package mutating func replace(_ id: UInt32, with successor: Subscription) {
         guard let i = index(id) else { return }
-        subscriptions[i] = successor
+        subscriptions[i] = numbered(successor)
         pendingAcknowledgements.removeAll { $0.subscriptionId == id }
     }
 
@@ -126,8 +137,10 @@ package struct PublishPipeline: Sendable {
 
     /// Takes the right to send one PublishRequest, with the acknowledgements that ride on it; nil when none is to be sent.
     /// - Parameter queued: responses received and not processed yet; they count as in flight, which bounds them.
-    package mutating func takeRequest(queued: Int) -> [SubscriptionAcknowledgement]? {
+    package mutating func takeRequest(queued: Int, now: NIODeadline) -> [SubscriptionAcknowledgement]? {
         guard !isPaused, inFlight + queued < target else { return nil }
+        // The server had nothing to answer: until now the silence was ours.
+        if inFlight == 0 { forgiveSilence(now: now) }
         inFlight += 1
         let acknowledgements = pendingAcknowledgements
         pendingAcknowledgements = []
@@ -212,9 +225,10 @@ package struct PublishPipeline: Sendable {
         subscriptions[i].expected = sequenceNumber
     }
 
-    /// Everything of this subscription up to and including `sequenceNumber` is durable.
-    package mutating func acknowledge(subscriptionID: UInt32, upTo sequenceNumber: UInt32) {
-        guard let i = index(subscriptionID) else { return }
+    /// Everything of this subscription up to and including `sequenceNumber` is durable. What became durable too late,
+    /// after its subscription was given up, concerns nobody: least of all a new subscription with the same id.
+    package mutating func acknowledge(subscriptionID: UInt32, incarnation: UInt32, upTo sequenceNumber: UInt32) {
+        guard let i = index(subscriptionID), subscriptions[i].incarnation == incarnation else { return }
         var count = 0
         for number in subscriptions[i].unacknowledged {
             guard Self.distance(from: number, to: sequenceNumber) >= 0 else { break }

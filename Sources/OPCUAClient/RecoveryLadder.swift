@@ -23,10 +23,13 @@ package struct RecoveryLadder: Sendable, Equatable {
 
     /// The step to begin with on a new channel.
     package var first: Step {
-        if hasSession && floor <= .reactivate { return .reactivate }
-        if hasSubscriptions && floor <= .transfer { return .transfer }
-        return .recreate
+        guard hasSubscriptions else { return .recreate }
+        if mayReuseSession { return .reactivate }
+        return floor <= .transfer ? .transfer : .recreate
     }
+
+    /// Also where only new subscriptions help, the session need not be a new one: servers have few.
+    package var mayReuseSession: Bool { hasSession && floor <= .reactivate }
 
     /// The server refused `step` for good (not: the connection broke meanwhile).
     /// - Returns: the step to try next.

@@ -37,6 +37,11 @@ package struct ServerLimits: Sendable, Equatable {
         return max(1, min(configured, stated, learntItemsPerSubscription ?? configured))
     }
 
+    /// The server's own limit of items in one subscription; nil where it states none.
+    var statedItemsPerSubscription: Int? {
+        maxMonitoredItemsPerSubscription.flatMap { $0 > 0 ? Int($0) : nil }
+    }
+
     private static func bounded(_ limit: UInt32?, _ maximum: Int) -> Int {
         guard let limit, limit > 0 else { return maximum }
         return min(maximum, Int(limit))
