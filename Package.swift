@@ -90,7 +90,7 @@ let package = Package(
         ),
         .executableTarget(
             name: "scada-simulator",
-            dependencies: ["OPCUACodec", "OPCUASecurity", nioCore, nioPosix, argumentParser],
+            dependencies: ["OPCUACodec", "OPCUASecurity", nioCore, nioPosix, argumentParser, signals],
             swiftSettings: settings
         ),
 

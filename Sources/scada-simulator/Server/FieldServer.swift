@@ -1,0 +1,112 @@
+import OPCUACodec
+
+/// One simulated OPC UA server: its field, sessions and subscriptions, and the services on them.
+///
+/// No sockets and no clock inside: the driver sets ``now`` and calls ``handle(_:requestID:from:)`` for requests and
+/// ``tick()`` at a steady rhythm; answers go to the ``Peer`` of a request. Confined to one event loop.
+final class FieldServer {
+    let configuration: Configuration
+    var limits: ServerLimits
+    /// Nanoseconds since the start of the run; set by the driver before each call.
+    var now: Int64 = 0
+
+    var field: Field
+    var space: AddressSpace
+    /// Per tag, the monitored items on it.
+    var watchers: [[Watcher]]
+    var sessions: [NodeId: Session] = [:]
+    var subscriptions: [UInt32: Subscription] = [:]
+    /// Subscriptions in the order of their ids, which is the order of publishing.
+    var publishOrder: [Subscription] = []
+
+    var accounting = Accounting()
+    var tagAccounting: TagAccounting
+
+    var nextSessionNumber: UInt32 = 1
+    var nextSubscriptionID: UInt32
+    var nextItemID: UInt32 = 1
+    private var nextChannelID: UInt32 = 1
+    private var updates: [Field.Update] = []
+
+    struct Watcher {
+        unowned let subscription: Subscription
+        let slot: Int
+    }
+
+    struct Configuration: Sendable {
+        var layout: FieldLayout
+        /// Values a second of all automatic tags together.
+        var rate: Double
+        /// `opc.tcp://host:port`, as clients reach it.
+        var endpointURL: String
+        var applicationURI: String
+        /// OPC UA ticks of the wall clock at time 0 of the run.
+        var epoch: Int64
+        /// The only user name and password taken; nil takes any user name.
+        var user: (name: String, password: String)?
+    }
+
+    init(_ configuration: Configuration, limits: ServerLimits = ServerLimits()) {
+        self.configuration = configuration
+        self.limits = limits
+        let layout = configuration.layout
+        field = Field(layout: layout, rate: configuration.rate, epoch: configuration.epoch)
+        space = AddressSpace(layout: layout, applicationURI: configuration.applicationURI)
+        watchers = Array(repeating: [], count: layout.tagCount)
+        tagAccounting = TagAccounting(tags: layout.tagCount)
+        // Not the same ids after a restart: a client that mixes them up is found out.
+        nextSubscriptionID = UInt32.random(in: 1...1_000_000)
+        accounting.wells = layout.wellCount
+        accounting.tags = layout.tagCount
+    }
+
+    /// The wall clock in ticks, derived from the run's own clock: it never jumps.
+    var time: Int64 { configuration.epoch + now / 100 }
+
+    func newChannelID() -> UInt32 {
+        defer { nextChannelID = nextChannelID == .max ? 1 : nextChannelID + 1 }
+        return nextChannelID
+    }
+
+    /// The accounting with the figures that are not counted but looked up.
+    var summary: Accounting {
+        var summary = accounting
+        summary.sessions = sessions.count
+        summary.subscriptions = subscriptions.count
+        summary.monitoredItems = publishOrder.reduce(0) { $0 + $1.itemCount }
+        summary.unacknowledged = summary.published - summary.acknowledged - summary.forgotten
+        summary.generated = field.generated
+        summary.skipped = field.skipped
+        return summary
+    }
+
+    // MARK: Time
+
+    /// Brings the field up to ``now``, publishes what is due, ends what timed out.
+    func tick() {
+        var more = true
+        while more {
+            // Batches that stay in the processor's cache between being computed and being queued.
+            updates.removeAll(keepingCapacity: true)
+            more = field.advance(to: now, limit: 4_096, into: &updates)
+            deliver(updates)
+        }
+        for subscription in publishOrder where subscription.nextPublish <= now { publishCycle(subscription) }
+        expireCalls()
+        expireSessions()
+    }
+
+    private func deliver(_ updates: [Field.Update]) {
+        for update in updates {
+            for watcher in watchers[update.tag] {
+                count(watcher.subscription.offer(update.sample, slot: watcher.slot))
+            }
+        }
+    }
+
+    @inline(__always)
+    func count(_ outcome: MonitoredItem.Outcome) {
+        guard case .overflowed(let overwritten) = outcome else { return }
+        if overwritten { accounting.overwritten += 1 } else { accounting.dropped += 1 }
+    }
+}
