@@ -9,8 +9,6 @@ import Synchronization
 /// What an intake tells its tenant. Called on the connection's event loop; must be cheap and must not wait.
 struct IntakeEvents: Sendable {
     var statusChanged: @Sendable (_ status: ConnectionStatus) -> Void = { _ in }
-    /// Remember these for the next run of the process.
-    var subscriptionsCreated: @Sendable (_ subscriptions: [RestoredSubscription]) -> Void = { _ in }
     /// The stream of notifications broke and goes on: what lies between the two times (microseconds since 1970) is missing.
     var gap: @Sendable (_ gap: IntakeGap) -> Void = { _ in }
     /// A tag became bad, or good again.
@@ -53,6 +51,8 @@ package struct TagHole: Sendable, Equatable {
 package final class ConnectionIntake: NotificationConsumer, @unchecked Sendable {
     package let connectionID: UUID
     let eventLoop: any EventLoop
+    /// As configured: a subscription can only be taken over from the same server.
+    private let endpointURL: String
     private let journal: TenantJournal
     private let buffers: RowBufferPool
     private let events: IntakeEvents
@@ -67,6 +67,8 @@ package final class ConnectionIntake: NotificationConsumer, @unchecked Sendable 
     private var appended = CircularBuffer<Appended>(initialCapacity: 16)
     private var badTags: [UInt32: StatusCode] = [:]
     private var lastReceivedAt: Int64?
+    /// The subscriptions in use now, once there are any.
+    private var announced: [RestoredSubscription]?
     /// The last sequence number appended of each subscription.
     private var sequenceNumbers: [UInt32: UInt32] = [:]
     /// A break after which first values are awaited.
@@ -76,8 +78,7 @@ package final class ConnectionIntake: NotificationConsumer, @unchecked Sendable 
 
     private struct Appended {
         var position: JournalPosition
-        var subscriptionID: UInt32
-        var sequenceNumber: UInt32
+        var context: NotificationContext
     }
 
     private struct OpenGap {
@@ -97,7 +98,6 @@ package final class ConnectionIntake: NotificationConsumer, @unchecked Sendable 
         var badTags: [UInt32: StatusCode] = [:]
         var lastReceivedAt: Int64?
         var republished: UInt64 = 0
-        var announced: [RestoredSubscription]?
         var keys: [TagKey?] = []
     }
 
@@ -107,6 +107,7 @@ package final class ConnectionIntake: NotificationConsumer, @unchecked Sendable 
 
     init(
         connectionID: UUID,
+        endpointURL: String,
         eventLoop: any EventLoop,
         journal: TenantJournal,
         buffers: RowBufferPool,
@@ -114,6 +115,7 @@ package final class ConnectionIntake: NotificationConsumer, @unchecked Sendable 
         logger: Logger
     ) {
         self.connectionID = connectionID
+        self.endpointURL = endpointURL
         self.eventLoop = eventLoop
         self.journal = journal
         self.buffers = buffers
@@ -128,8 +130,6 @@ package final class ConnectionIntake: NotificationConsumer, @unchecked Sendable 
     var figures: ReadingEncoder.Figures { shared.withLock { $0.figures } }
     package var badTagCount: Int { shared.withLock { $0.badTags.count } }
     package var lastReadingAt: Int64? { shared.withLock { $0.lastReceivedAt } }
-    /// The subscriptions in use now, when there are any.
-    var announcedSubscriptions: [RestoredSubscription]? { shared.withLock { $0.announced } }
     /// Readings by tag.
     var tagCounts: TagCounts {
         TagCounts(id: ObjectIdentifier(self), keys: shared.withLock { $0.keys }, counts: table.counts)
@@ -175,28 +175,12 @@ package final class ConnectionIntake: NotificationConsumer, @unchecked Sendable 
         return memory
     }
 
-    /// What the next run of the process has to know.
-    func subscriptionsRecord(_ subscriptions: [RestoredSubscription], endpointURL: String) -> SubscriptionsRecord {
-        SubscriptionsRecord(
-            endpointURL: endpointURL,
-            lastReceivedAt: lastReceivedAt,
-            subscriptions: subscriptions.map { subscription in
-                var subscription = subscription
-                subscription.lastDurableSequenceNumber = sequenceNumbers[subscription.subscriptionID] ?? 0
-                return subscription
-            },
-            handles: handles()
-        )
-    }
-
     /// The states of all tags, to be kept in the journal.
-    func snapshot() -> TagStateRecord {
+    private func snapshot() -> TagStateRecord {
         TagStateRecord(
             states: table.allHandles.compactMap { entry in table.state(of: entry.handle).map { (entry.key, $0) } }
         )
     }
-
-    func handles() -> [(handle: UInt32, key: TagKey)] { table.allHandles.map { ($0.handle, $0.key) } }
 
     // MARK: Notifications
 
@@ -241,13 +225,7 @@ package final class ConnectionIntake: NotificationConsumer, @unchecked Sendable 
             encoder.revert()
             throw error
         }
-        appended.append(
-            Appended(
-                position: position,
-                subscriptionID: context.subscriptionID,
-                sequenceNumber: context.sequenceNumber
-            )
-        )
+        appended.append(Appended(position: position, context: context))
         isWaiting.store(true, ordering: .releasing)
         sequenceNumbers[context.subscriptionID] = context.sequenceNumber
         take(encoder.events, context)
@@ -281,21 +259,18 @@ package final class ConnectionIntake: NotificationConsumer, @unchecked Sendable 
     }
 
     private func acknowledge(upTo position: JournalPosition) {
-        var last: Appended?
+        var last: NotificationContext?
         while let first = appended.first, first.position <= position {
             appended.removeFirst()
-            if let previous = last, previous.subscriptionID != first.subscriptionID { tell(previous) }
-            last = first
+            // One call for all of a subscription in a row.
+            if let previous = last, previous.subscriptionID != first.context.subscriptionID { tell(previous) }
+            last = first.context
         }
         if let last { tell(last) }
         if appended.isEmpty { isWaiting.store(false, ordering: .releasing) }
     }
 
-    private func tell(_ entry: Appended) {
-        connection?.assumeIsolated {
-            $0.acknowledge(subscriptionID: entry.subscriptionID, upTo: entry.sequenceNumber)
-        }
-    }
+    private func tell(_ context: NotificationContext) { connection?.assumeIsolated { $0.acknowledge(context) } }
 
     // MARK: Breaks
 
@@ -304,6 +279,8 @@ package final class ConnectionIntake: NotificationConsumer, @unchecked Sendable 
         case .reactivated, .transferred: break
         case .recreated(let reason, let handles):
             logger.notice("subscriptions made anew", metadata: ["reason": "\(reason)"])
+            // A restarted server gives out the same ids again, and counts from 1.
+            if handles == nil { sequenceNumbers = [:] }
             awaitFirst(.subscriptionLost, handles)
         case .notificationsLost(let subscription, let numbers, let handles):
             logger.warning(
@@ -402,10 +379,46 @@ package final class ConnectionIntake: NotificationConsumer, @unchecked Sendable 
     }
 
     package func subscriptionsCreated(_ subscriptions: [RestoredSubscription]) {
-        shared.withLock { $0.announced = subscriptions }
+        announced = subscriptions
         let known = Set(subscriptions.map(\.subscriptionID))
         sequenceNumbers = sequenceNumbers.filter { known.contains($0.key) }
-        events.subscriptionsCreated(subscriptions)
+        appendSubscriptions()
+    }
+
+    // MARK: Memory for the next run
+
+    /// What the next run of the process has to know. The record has to stand in the journal exactly between the
+    /// notifications before and after this moment, so it is appended here and not in a task.
+    private func appendSubscriptions() {
+        guard let announced else { return }
+        let record = SubscriptionsRecord(
+            endpointURL: endpointURL,
+            lastReceivedAt: lastReceivedAt,
+            subscriptions: announced.map { subscription in
+                var subscription = subscription
+                subscription.lastDurableSequenceNumber = sequenceNumbers[subscription.subscriptionID] ?? 0
+                return subscription
+            },
+            handles: table.allHandles.map { ($0.handle, $0.key) }
+        )
+        append(.subscriptions, record.encoded())
+    }
+
+    /// Writes down the states of all tags and the subscriptions, so that what lies before in the journal is not needed for
+    /// recovery any more.
+    func appendSnapshot() {
+        append(.tagStates, snapshot().encoded())
+        appendSubscriptions()
+    }
+
+    private func append(_ kind: RecordKind, _ payload: RowBuffer) {
+        do throws(JournalError) {
+            let record = JournalRecord.note(kind, source: connectionID, payload)
+            guard try journal.appendIfPossible(record, priority: .reserve) == nil else { return }
+            logger.warning("the journal has no room for what the next start should know")
+        } catch {
+            logger.warning("the journal refused what the next start should know", metadata: ["error": "\(error)"])
+        }
     }
 
     /// Rows read from history over a hole, as a journal record.

@@ -46,8 +46,10 @@ struct TenantMemory {
             var connection = connections[header.source] ?? Connection()
             connection.subscriptions = record
             if let at = record.lastReceivedAt { connection.lastReceivedAt = max(connection.lastReceivedAt ?? at, at) }
-            let known = Set(record.subscriptions.map(\.subscriptionID))
-            connection.sequenceNumbers = connection.sequenceNumbers.filter { known.contains($0.key) }
+            // Ids are given out anew by a restarted server: what was counted under them before is of another subscription.
+            connection.sequenceNumbers = Dictionary(
+                record.subscriptions.map { ($0.subscriptionID, $0.lastDurableSequenceNumber) }
+            ) { _, last in last }
             connections[header.source] = connection
         case .gap:
             if let gap = GapRecordFormat.decoded(payload) { gaps.append(gap) }

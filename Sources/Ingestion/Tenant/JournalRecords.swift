@@ -11,6 +11,24 @@ extension RecordKind {
     static let gap = RecordKind(rawValue: 4)
 }
 
+extension JournalRecord {
+    /// A record without rows.
+    static func note(_ kind: RecordKind, source: UUID, _ payload: RowBuffer) -> JournalRecord {
+        let now = WallTime.microseconds()
+        return JournalRecord(
+            header: RecordHeader(
+                kind: kind,
+                rowCount: 0,
+                source: source,
+                receivedAtMicroseconds: now,
+                earliestMicroseconds: now,
+                latestMicroseconds: now
+            ),
+            rows: payload
+        )
+    }
+}
+
 /// Writes fixed-width little-endian fields and length-prefixed text: the form of the journal's own records. What is read
 /// was protected by the journal's checksum, so a reader that finds nonsense has met a version it does not know.
 struct FieldWriter {

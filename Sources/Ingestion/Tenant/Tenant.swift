@@ -82,10 +82,6 @@ actor Tenant {
             await configurationBell.wait(until: .now() + .nanoseconds(pause.nanosecondsClamped))
         }
         resumeApplied()
-        // Opened while `stop` found none: closing twice is harmless.
-        do throws(JournalError) { try await journal?.close() } catch {
-            logger.error("the journal could not be closed in order", metadata: ["error": "\(error)"])
-        }
     }
 
     /// Read the configuration now; returns when it was applied, or could not be read.
@@ -176,6 +172,11 @@ actor Tenant {
                         memory.visit(header, payload)
                     }
                     return Opened(journal: journal, report: report, memory: memory)
+                }
+                if isStopping {
+                    // `stop` found no journal to close.
+                    try await opened.journal.close()
+                    return false
                 }
                 take(opened)
                 return true
@@ -400,6 +401,7 @@ actor Tenant {
         logger[metadataKey: "connection_id"] = "\(id.uuidString.lowercased())"
         let intake = ConnectionIntake(
             connectionID: id,
+            endpointURL: record.endpointURL,
             eventLoop: loop,
             journal: journal,
             buffers: environment.journals.buffers,
@@ -488,9 +490,6 @@ actor Tenant {
             guard let error = lastError.new(status) else { return }
             metrics.connectionError(name, error)
         }
-        events.subscriptionsCreated = { [weak self] subscriptions in
-            Task { await self?.remember(subscriptions, of: id) }
-        }
         events.gap = { [weak self] gap in
             Task { await self?.record(gap, of: id) }
         }
@@ -509,35 +508,10 @@ actor Tenant {
 
     // MARK: Memory for the next run
 
-    private func remember(_ subscriptions: [RestoredSubscription], of id: UUID) async {
-        guard let running = connections[id] else { return }
-        await append(subscriptions, of: running)
-    }
-
-    private func append(_ subscriptions: [RestoredSubscription], of running: ManagedConnection) async {
-        let intake = running.intake
-        let url = running.record.endpointURL
-        guard
-            let record = try? await intake.eventLoop.submit({
-                intake.subscriptionsRecord(subscriptions, endpointURL: url)
-            }).get()
-        else { return }
-        await append(.subscriptions, of: running.record.id, record.encoded())
-    }
-
     private func append(_ kind: RecordKind, of source: UUID, _ payload: RowBuffer) async {
         guard let journal else { return }
-        let now = WallTime.microseconds()
-        let header = RecordHeader(
-            kind: kind,
-            rowCount: 0,
-            source: source,
-            receivedAtMicroseconds: now,
-            earliestMicroseconds: now,
-            latestMicroseconds: now
-        )
         do throws(JournalError) {
-            _ = try await journal.append(JournalRecord(header: header, rows: payload), priority: .reserve)
+            _ = try await journal.append(.note(kind, source: source, payload), priority: .reserve)
         } catch {
             logger.error("the journal refused a record", metadata: ["error": "\(error)"])
         }
@@ -555,9 +529,7 @@ actor Tenant {
         }
         for running in connections.values {
             let intake = running.intake
-            guard let states = try? await intake.eventLoop.submit({ intake.snapshot() }).get() else { return }
-            await append(.tagStates, of: running.record.id, states.encoded())
-            if let subscriptions = intake.announcedSubscriptions { await append(subscriptions, of: running) }
+            guard (try? await intake.eventLoop.submit { intake.appendSnapshot() }.get()) != nil else { return }
         }
         // What lies before may go only when this is on the disk.
         await environment.journals.syncNow()
