@@ -1,3 +1,10 @@
+#if canImport(Glibc)
+import Glibc
+#elseif canImport(Musl)
+import Musl
+#else
+import Darwin
+#endif
 import NIOCore
 import NIOPosix
 import UnixSignals
@@ -76,8 +83,10 @@ struct SimulatorRun: Sendable {
             let driver = try await ServerDriver.start(configuration, host: host, port: port, loop: loop, clock: clock)
             return Running(driver: driver, loop: loop, endpoint: endpoint)
         } catch let error as IOError {
-            throw UnavailableError(description: "cannot listen on \(host):\(port): \(error)")
-        } catch let error as SocketAddressError {
+            let reason = String(cString: strerror(error.errnoCode))
+            throw UnavailableError(description: "cannot listen on \(host):\(port): \(reason)")
+        } catch {
+            // What else bind can say is that there is no such host.
             throw UnavailableError(description: "cannot listen on \(host):\(port): \(error)")
         }
     }

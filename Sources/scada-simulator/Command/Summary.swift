@@ -38,7 +38,7 @@ struct Summary: Encodable {
         do {
             try Data((text + "\n").utf8).write(to: URL(filePath: path), options: .atomic)
         } catch {
-            throw UnavailableError(description: "the summary cannot be written to \(path): \(error)")
+            throw UnavailableError(description: "the summary cannot be written to \(path)")
         }
     }
 

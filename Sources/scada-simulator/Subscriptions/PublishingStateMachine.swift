@@ -55,6 +55,8 @@ struct PublishingStateMachine: Equatable, Sendable {
     mutating func sent(more: Bool) {
         hasSpoken = true
         silentCycles = 0
+        // A request that is used at once, because something was late, is never there when the timer fires.
+        deafCycles = 0
         isLate = more
     }
 
