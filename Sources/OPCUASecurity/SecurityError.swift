@@ -15,6 +15,10 @@ package struct SecurityError: Error, Equatable, Sendable, CustomStringConvertibl
         package static let badRequestTooLarge = Code("BadRequestTooLarge")
         package static let badDecodingError = Code("BadDecodingError")
         package static let badInternalError = Code("BadInternalError")
+        package static let badNonceInvalid = Code("BadNonceInvalid")
+        package static let badCertificateInvalid = Code("BadCertificateInvalid")
+        package static let badSecurityModeRejected = Code("BadSecurityModeRejected")
+        package static let badIdentityTokenInvalid = Code("BadIdentityTokenInvalid")
     }
 
     package var code: Code

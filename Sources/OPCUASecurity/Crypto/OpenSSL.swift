@@ -9,4 +9,11 @@ enum OpenSSL {
         guard first != 0, let text = ERR_reason_error_string(first) else { return "no reason given" }
         return String(cString: text)
     }
+
+    /// What was written to a memory BIO.
+    static func content(of bio: OpaquePointer) -> [UInt8] {
+        var start: UnsafeMutablePointer<CChar>?
+        let count = withUnsafeMutablePointer(to: &start) { BIO_ctrl(bio, BIO_CTRL_INFO, 0, $0) }
+        return [UInt8](UnsafeRawBufferPointer(start: start, count: start == nil ? 0 : max(0, count)))
+    }
 }
