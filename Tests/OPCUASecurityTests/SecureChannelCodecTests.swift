@@ -83,6 +83,21 @@ struct SecureChannelCodecTests {
         #expect(receiver.lastReceived == 1)
     }
 
+    /// Wrapping is allowed near the end, not asked for there.
+    @Test func acceptsNumbersUpToTheVeryLast() throws {
+        for last in [UInt32.max - 1, UInt32.max - 500, UInt32.max - 1024] {
+            var receiver = opened()
+            try receiver.received(sequenceNumber: last)
+            try receiver.received(sequenceNumber: last + 1)
+            try receiver.received(sequenceNumber: 1023)
+            #expect(throws: SecurityError.self) { try receiver.received(sequenceNumber: 5) }
+        }
+        var receiver = opened()
+        try receiver.received(sequenceNumber: .max)
+        #expect(throws: SecurityError.self) { try receiver.received(sequenceNumber: 1024) }
+        try receiver.received(sequenceNumber: 0)
+    }
+
     @Test func refusesGapsInSequenceNumbers() throws {
         var sender = opened()
         var receiver = opened()

@@ -1,201 +1,135 @@
-import OPCUACodec
+package import OPCUACodec
 
-/// What was agreed in Hello and Acknowledge (Part 6, 7.1.2.3): how large chunks and messages may be on the way to the peer.
-package struct ChunkLimits: Equatable, Sendable {
-    /// Bytes of one chunk; at least 8192.
-    package var chunkSize: Int
-    /// Bytes of one message's body over all chunks; 0 means no limit.
-    package var messageSize: Int
-    /// Chunks of one message; 0 means no limit.
-    package var chunkCount: Int
-
-    package init(chunkSize: Int = 65_535, messageSize: Int = 0, chunkCount: Int = 0) {
-        self.chunkSize = chunkSize
-        self.messageSize = messageSize
-        self.chunkCount = chunkCount
-    }
-}
-
-/// A chunk taken apart in place.
-package struct DecodedChunk: Equatable, Sendable {
-    package var type: MessageHeader.MessageType
-    package var chunkType: MessageHeader.ChunkType
-    package var channelID: UInt32
-    /// 0 in OpenSecureChannel messages, which carry the asymmetric header instead.
-    package var tokenID: UInt32
-    package var requestID: UInt32
-    package var sequenceNumber: UInt32
-    /// The message's bytes, as offsets in the chunk.
-    package var body: Swift.Range<Int>
-}
-
-/// Turns messages into secured chunks and back (Part 6, 6.7): both directions of one secure channel, of either role.
+/// Turns messages into secured chunks and back (Part 6, 6.7): both directions of one secure channel, of either role,
+/// under every policy and mode.
 ///
-/// A value without I/O or clock, used on one thread. Sequence numbers of both directions live here.
+/// A value without I/O or clock, used on one thread; it belongs to one channel and is not to be copied into a second
+/// one. Sequence numbers, tokens and keys of both directions live here. Times are whatever monotonic clock the caller
+/// reads, in any unit; callers that do not care leave them out and tokens never expire.
+///
+/// A client: ``makeNonce()``, `encode` the OpenSecureChannel request, `decode` the response, then
+/// ``install(channelID:tokenID:clientNonce:serverNonce:expiresAt:)``. A server: ``AsymmetricHeader/peek(_:)``, choose
+/// the policy and check the certificate, `decode`, ``choose(mode:)``, ``makeNonce()``, `install`, `encode`.
 package struct SecureChannelCodec: Sendable {
     /// Part 6, 6.7.2.4: a sequence number may wrap when it is larger than this, and then starts below 1024.
     private static let wrapsAfter = UInt32.max - 1024
-    private static let policyNone = "http://opcfoundation.org/UA/SecurityPolicy#None"
     /// Message header and channel id; token id or the asymmetric header follows.
-    private static let plainHeader = 12
-    private static let sequenceHeader = 8
+    static let plainHeader = 12
+    /// Message header, channel id and token id.
+    static let symmetricHeader = 16
+    /// Sequence number and request id.
+    static let sequenceHeader = 8
 
+    package private(set) var security: ChannelSecurity
     package private(set) var lastSent: UInt32
     package private(set) var lastReceived: UInt32?
     /// 0 until the server's first OpenSecureChannel response.
     package private(set) var channelID: UInt32 = 0
-    /// The token to send with.
-    package private(set) var tokenID: UInt32 = 0
-    /// Still accepted from the peer until it uses the new one (Part 4, 5.5.2.1).
-    package private(set) var previousTokenID: UInt32?
 
-    package init(firstSequenceNumber: UInt32 = 1) { lastSent = firstSequenceNumber &- 1 }
+    /// The newest token.
+    private(set) var current = ChannelToken(id: 0, expiresAt: .max, keys: nil)
+    /// The token before, until the peer used the new one or it expired.
+    private(set) var previous: ChannelToken?
 
-    /// The channel was opened or renewed.
+    /// A channel without security.
+    package init(firstSequenceNumber: UInt32 = 1) {
+        self.init(security: .unsecured(role: .client), firstSequenceNumber: firstSequenceNumber)
+    }
+
+    package init(security: ChannelSecurity, firstSequenceNumber: UInt32 = 1) {
+        self.security = security
+        lastSent = firstSequenceNumber &- 1
+    }
+
+    // MARK: Opening and renewing
+
+    /// See ``ChannelSecurity/choose(mode:)``.
+    package mutating func choose(mode: MessageSecurityMode) throws(SecurityError) { try security.choose(mode: mode) }
+
+    /// A nonce for an OpenSecureChannel message; nil under policy None, where it is null (Part 4, 5.5.2).
+    package func makeNonce() throws(SecurityError) -> [UInt8]? {
+        security.policy == .none ? nil : try SecureRandom.bytes(security.policy.nonceLength)
+    }
+
+    /// The channel was opened or renewed under policy None. Under another policy use the function that takes the nonces:
+    /// a token installed without keys serves nothing then.
     package mutating func install(channelID: UInt32, tokenID: UInt32) {
-        previousTokenID = self.channelID == 0 ? nil : self.tokenID
-        self.channelID = channelID
-        self.tokenID = tokenID
+        install(channelID, ChannelToken(id: tokenID, expiresAt: .max, keys: nil))
     }
 
-    // MARK: Sending
-
-    /// Appends the chunks of one message to `output`.
+    /// The channel was opened or renewed: derives the keys of the new token.
     ///
-    /// - Throws: `badRequestTooLarge` when the peer's limits do not allow the message; nothing was appended then.
-    package mutating func encode(
-        _ type: MessageHeader.MessageType,
-        requestID: UInt32,
-        body: UnsafeRawBufferPointer,
-        limits: ChunkLimits,
-        into output: inout [UInt8]
+    /// The old token is accepted until the peer uses the new one or the old one expires. A client sends under the new
+    /// one from now on; a server goes on under the old one for as long as it accepts it (Part 4, 5.5.2.1).
+    ///
+    /// - Parameter expiresAt: the end of the new token's life, the 25 % of grace of Part 4, 5.5.2.1 included.
+    /// - Throws: `badNonceInvalid`, `badSecurityModeRejected` when the mode was never chosen.
+    package mutating func install(
+        channelID: UInt32,
+        tokenID: UInt32,
+        clientNonce: [UInt8]?,
+        serverNonce: [UInt8]?,
+        expiresAt: UInt64 = .max
     ) throws(SecurityError) {
-        let securityHeader: [UInt8]
-        if type == .openSecureChannel {
-            var encoder = BinaryEncoder(reservingCapacity: 64)
-            encoder.string(Self.policyNone)
-            encoder.byteString(nil)
-            encoder.byteString(nil)
-            securityHeader = encoder.bytes
-        } else {
-            securityHeader = withUnsafeBytes(of: tokenID.littleEndian) { Array($0) }
+        guard security.mode != .invalid else {
+            throw SecurityError(.badSecurityModeRejected, "a token before the security mode was chosen")
         }
-        let overhead = Self.plainHeader + securityHeader.count + Self.sequenceHeader
-        let room = limits.chunkSize - overhead
-        guard room > 0 else { throw SecurityError(.badRequestTooLarge, "the peer's chunks are too small") }
-        let chunks = max(1, (body.count + room - 1) / room)
-        guard limits.messageSize == 0 || body.count <= limits.messageSize,
-            limits.chunkCount == 0 || chunks <= limits.chunkCount, type != .openSecureChannel || chunks == 1
-        else {
-            throw SecurityError(
-                .badRequestTooLarge,
-                "a message of \(body.count) bytes is larger than the peer takes (\(limits.messageSize) bytes in"
-                    + " \(limits.chunkCount) chunks of \(limits.chunkSize))"
-            )
-        }
-        for index in 0..<chunks {
-            let part = body[index * room..<min((index + 1) * room, body.count)]
-            let isLast = index == chunks - 1
-            var encoder = BinaryEncoder(reservingCapacity: 0)
-            swap(&encoder.bytes, &output)
-            let final = isLast ? MessageHeader.ChunkType.final : .intermediate
-            encoder.integer(type.rawValue | UInt32(final.rawValue) << 24)
-            encoder.integer(UInt32(overhead + part.count))
-            encoder.integer(channelID)
-            encoder.bytes.append(contentsOf: securityHeader)
-            lastSent = Self.next(lastSent)
-            encoder.integer(lastSent)
-            encoder.integer(requestID)
-            encoder.bytes.append(contentsOf: UnsafeRawBufferPointer(rebasing: part))
-            swap(&encoder.bytes, &output)
-        }
+        let keys =
+            security.policy == .none
+            ? nil : try ChannelKeys(security, clientNonce: clientNonce, serverNonce: serverNonce)
+        install(channelID, ChannelToken(id: tokenID, expiresAt: expiresAt, keys: keys))
     }
 
-    static func next(_ number: UInt32) -> UInt32 { number >= wrapsAfter ? 1 : number + 1 }
+    private mutating func install(_ channelID: UInt32, _ token: ChannelToken) {
+        previous = self.channelID == 0 ? nil : current
+        self.channelID = channelID
+        current = token
+    }
 
-    // MARK: Receiving
+    /// The newest token's id.
+    package var tokenID: UInt32 { current.id }
 
-    /// Checks one whole chunk and says where its body is. `chunk` is the chunk alone, its length already checked by
-    /// ``MessageHeader/peek(_:maximumLength:)``.
-    ///
-    /// - Throws: `SecurityError`; the connection is to be closed.
-    package mutating func decode(_ chunk: UnsafeMutableRawBufferPointer) throws(SecurityError) -> DecodedChunk {
-        guard let header = try MessageHeader.peek(UnsafeRawBufferPointer(chunk), maximumLength: chunk.count),
-            header.length == chunk.count
-        else { throw SecurityError(.badDecodingError, "a chunk of \(chunk.count) bytes does not say so") }
-        let fields:
-            (channel: UInt32, token: UInt32, policy: String?, sequenceNumber: UInt32, requestID: UInt32, body: Int)
-        do throws(DecodingError) {
-            fields = try Self.headers(UnsafeRawBufferPointer(chunk), header.type)
-        } catch {
-            throw SecurityError(.badDecodingError, "a chunk's headers are not what Part 6, 6.7.2 says: \(error)")
+    /// Still accepted from the peer until it uses the new one (Part 4, 5.5.2.1).
+    package var previousTokenID: UInt32? { previous?.id }
+
+    /// The token to send under.
+    func sendingToken(_ now: UInt64) -> ChannelToken {
+        if security.role == .server, let previous, now < previous.expiresAt { return previous }
+        return current
+    }
+
+    /// The token a received chunk says it is under.
+    func receivingToken(_ id: UInt32, _ now: UInt64) throws(SecurityError) -> ChannelToken {
+        for token in [current, previous] {
+            if let token, token.id == id, now < token.expiresAt { return token }
         }
-        try check(header.type, fields.channel, fields.token, fields.policy)
-        if let last = lastReceived, fields.sequenceNumber != Self.next(last),
-            !(last >= Self.wrapsAfter && fields.sequenceNumber < 1024)
-        {
-            throw SecurityError(
-                .badSequenceNumberInvalid,
-                "sequence number \(fields.sequenceNumber) came after \(last)"
-            )
-        }
-        lastReceived = fields.sequenceNumber
-        if header.type != .openSecureChannel, fields.token == tokenID { previousTokenID = nil }
-        return DecodedChunk(
-            type: header.type,
-            chunkType: header.chunkType,
-            channelID: fields.channel,
-            tokenID: fields.token,
-            requestID: fields.requestID,
-            sequenceNumber: fields.sequenceNumber,
-            body: fields.body..<chunk.count
+        throw SecurityError(
+            .badSecureChannelTokenUnknown,
+            "a message under token \(id), which is unknown or expired; the newest is \(current.id)"
         )
     }
 
-    private static func headers(
-        _ chunk: UnsafeRawBufferPointer,
-        _ type: MessageHeader.MessageType
-    ) throws(DecodingError) -> (UInt32, UInt32, String?, UInt32, UInt32, Int) {
-        var decoder = BinaryDecoder(chunk)
-        decoder.offset = MessageHeader.size
-        let channel = try decoder.uint32()
-        var token: UInt32 = 0
-        var policy: String?
-        if type == .openSecureChannel {
-            policy = try decoder.string()
-            _ = try decoder.lengthPrefixed()
-            _ = try decoder.lengthPrefixed()
-        } else {
-            token = try decoder.uint32()
-        }
-        let sequenceNumber = try decoder.uint32()
-        let requestID = try decoder.uint32()
-        return (channel, token, policy, sequenceNumber, requestID, decoder.offset)
+    /// A message came that is really under token `id`, as its signature says where there is one.
+    mutating func used(token id: UInt32) {
+        if previous != nil, id == current.id { previous = nil }
     }
 
-    private func check(
-        _ type: MessageHeader.MessageType,
-        _ channel: UInt32,
-        _ token: UInt32,
-        _ policy: String?
-    ) throws(SecurityError) {
-        switch type {
-        case .openSecureChannel:
-            guard policy == Self.policyNone else {
-                throw SecurityError(
-                    .badSecurityPolicyRejected,
-                    "the peer answers with security policy \(policy ?? "null"), not None"
-                )
-            }
-        case .message, .closeSecureChannel:
-            guard channel == channelID else {
-                throw SecurityError(.badTcpSecureChannelUnknown, "a message for channel \(channel), not \(channelID)")
-            }
-            guard token == tokenID || token == previousTokenID else {
-                throw SecurityError(.badSecureChannelTokenUnknown, "a message under token \(token), not \(tokenID)")
-            }
-        default:
-            throw SecurityError(.badTcpMessageTypeInvalid, "a \(type) message where a secured one was expected")
+    // MARK: Sequence numbers
+
+    static func next(_ number: UInt32) -> UInt32 { number >= wrapsAfter ? 1 : number + 1 }
+
+    mutating func nextSequenceNumber() -> UInt32 {
+        lastSent = Self.next(lastSent)
+        return lastSent
+    }
+
+    /// Part 6, 6.7.2.4: one more than the last, or wrapped around.
+    mutating func received(sequenceNumber: UInt32) throws(SecurityError) {
+        if let last = lastReceived, last == .max || sequenceNumber != last + 1,
+            !(last >= Self.wrapsAfter && sequenceNumber < 1024)
+        {
+            throw SecurityError(.badSequenceNumberInvalid, "sequence number \(sequenceNumber) came after \(last)")
         }
+        lastReceived = sequenceNumber
     }
 }
