@@ -15,13 +15,15 @@ package final class Registry: Sendable {
     }
 
     private let entries = Mutex<[Entry]>([])
+    /// Room for the next exposition.
+    private let lastSize = Atomic(64 * 1024)
 
     package init() {}
 
     package func counter(_ name: MetricName) -> Family<Counter> {
         let family = Family<Counter>(name) { Counter() }
         register(name, .counter) { writer in
-            for (values, counter) in family.series { writer.sample(values, counter.current) }
+            for series in family.series { writer.sample(renderedLabels: series.labels, series.instrument.current) }
         }
         return family
     }
@@ -29,7 +31,7 @@ package final class Registry: Sendable {
     package func gauge(_ name: MetricName) -> Family<Gauge> {
         let family = Family<Gauge>(name) { Gauge() }
         register(name, .gauge) { writer in
-            for (values, gauge) in family.series { writer.sample(values, gauge.current) }
+            for series in family.series { writer.sample(renderedLabels: series.labels, series.instrument.current) }
         }
         return family
     }
@@ -37,7 +39,9 @@ package final class Registry: Sendable {
     package func histogram(_ name: MetricName, bounds: [Double]) -> Family<Histogram> {
         let family = Family<Histogram>(name) { Histogram(bounds: bounds) }
         register(name, .histogram) { writer in
-            for (values, histogram) in family.series { writer.histogram(values, histogram.bounds, histogram.snapshot) }
+            for series in family.series {
+                writer.histogram(renderedLabels: series.labels, series.instrument.bounds, series.instrument.snapshot)
+            }
         }
         return family
     }
@@ -53,10 +57,12 @@ package final class Registry: Sendable {
 
     package var names: [MetricName] { entries.withLock { $0.map(\.name) } }
 
-    /// The exposition in text format 0.0.4, or OpenMetrics 1.0.
+    /// The exposition in text format 0.0.4, or OpenMetrics 1.0, sorted by name. Metrics without samples are left out.
     package func render(openMetrics: Bool = false) -> [UInt8] {
         var output: [UInt8] = []
-        output.reserveCapacity(64 * 1024)
+        // Growing by doubling copies everything a dozen times; scrapes are alike.
+        output.reserveCapacity(lastSize.load(ordering: .relaxed))
+        defer { lastSize.store(output.count + output.count / 8, ordering: .relaxed) }
         for entry in entries.withLock({ $0 }).sorted(by: { $0.name.name < $1.name.name }) {
             var writer = SampleWriter(name: entry.name, type: entry.type, openMetrics: openMetrics)
             swap(&writer.output, &output)

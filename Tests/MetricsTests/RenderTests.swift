@@ -95,6 +95,47 @@ struct RenderTests {
         #expect(text(registry).contains("tenant=\"u\""))
     }
 
+    @Test func seriesOfOneConnectionCanGo() {
+        let registry = Registry()
+        let family = registry.counter(MetricName("a_total", "A.", labels: ["tenant", "x"]))
+        for values in [("t", "2"), ("t", "1"), ("u", "1")] { family.with(values.0, values.1).add() }
+        #expect(family.all.map(\.values) == [["t", "1"], ["t", "2"], ["u", "1"]])
+        family.remove { $0[1] == "1" }
+        #expect(text(registry).hasSuffix("counter\na_total{tenant=\"t\",x=\"2\"} 1\n"))
+        family.with("s", "9").add(3)
+        #expect(family.all.map(\.values) == [["s", "9"], ["t", "2"]])
+    }
+
+    @Test func quotesInHelp() {
+        let registry = Registry()
+        registry.counter(MetricName("a_total", "An \"A\".")).with().add()
+        #expect(text(registry).contains("# HELP a_total An \"A\".\n"))
+        #expect(text(registry, openMetrics: true).contains(#"# HELP a An \"A\"."# + "\n"))
+    }
+
+    @Test(arguments: [0, 9, 10, 1_234_567_890, UInt64.max])
+    func wholeNumbers(value: UInt64) {
+        let registry = Registry()
+        registry.collector(MetricName("n", "N."), .gauge) { $0.sample([], value) }
+        #expect(text(registry).hasSuffix("\nn \(value)\n"))
+    }
+
+    /// Names that Prometheus accepts, one meaning each, and the suffix every tool expects of a counter.
+    @Test func declarations() {
+        let collected = ScadaMetrics.Collected.all
+        let names = ScadaMetrics().registry.names + collected.map(\.name)
+        #expect(Set(names.map(\.name)).count == names.count)
+        for name in names {
+            #expect(name.name.allSatisfy { $0 == "_" || ("a"..."z").contains($0) }, "\(name.name)")
+            #expect(name.help.hasSuffix(".") && !name.help.contains("\n"), "\(name.name)")
+            #expect(Set(name.labels).count == name.labels.count && !name.labels.contains("le"), "\(name.name)")
+        }
+        for (name, type) in collected {
+            #expect(name.name.hasSuffix("_total") == (type == .counter), "\(name.name)")
+            #expect(name.name.hasSuffix("_info") == (type == .info), "\(name.name)")
+        }
+    }
+
     @Test func infoIsAGaugeToOldScrapers() {
         let registry = Registry()
         registry.collector(MetricName("b_info", "B.", labels: ["v"]), .info) { $0.sample(["1"], UInt64(1)) }

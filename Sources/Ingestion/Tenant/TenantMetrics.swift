@@ -45,6 +45,12 @@ struct TenantMetrics: Sendable {
         metrics.connectionErrors.with(tenant, connection, kind).add()
     }
 
+    /// Forgets the series of a connection that is gone.
+    func remove(connection: String) {
+        let tenant = tenant
+        metrics.connectionErrors.remove { $0.first == tenant && $0.dropFirst().first == connection }
+    }
+
     /// Forgets the tenant's series.
     func remove() {
         metrics.connectionErrors.remove(first: tenant)
