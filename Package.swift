@@ -101,7 +101,12 @@ let package = Package(
         .testTarget(name: "JournalTests", dependencies: ["Journal"], swiftSettings: settings),
         .testTarget(name: "TimescaleStoreTests", dependencies: ["TimescaleStore"], swiftSettings: settings),
         .testTarget(name: "IngestionTests", dependencies: ["Ingestion"], swiftSettings: settings),
-        .testTarget(name: "ControlAPITests", dependencies: ["ControlAPI"], swiftSettings: settings),
+        .testTarget(
+            name: "ControlAPITests",
+            // The C libraries for a client of the tests' own and for messages made without our code.
+            dependencies: ["ControlAPI", "CGRPC", "CScadaProto", "CProtobufC", logging, lifecycle],
+            swiftSettings: settings
+        ),
         .testTarget(name: "ObservabilityTests", dependencies: ["Observability"], swiftSettings: settings),
         .testTarget(name: "ScadaSimulatorTests", dependencies: ["scada-simulator"], swiftSettings: settings),
         .testTarget(

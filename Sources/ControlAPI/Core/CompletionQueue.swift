@@ -52,9 +52,14 @@ final class CompletionQueue: @unchecked Sendable {
         pthread_detach(thread)
     }
 
-    /// Drains the queue and ends the thread. No operation may be started on the queue afterwards.
-    func shutdown() async {
+    /// Lets the thread drain the queue and end. No operation may be started on the queue afterwards.
+    func beginShutdown() {
         grpc_completion_queue_shutdown(handle)
+    }
+
+    /// As `beginShutdown`, and waits for it.
+    func shutdown() async {
+        beginShutdown()
         await ended.waitUncancelled()
     }
 

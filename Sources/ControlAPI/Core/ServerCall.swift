@@ -249,12 +249,24 @@ final class ServerCall: @unchecked Sendable {
         return op
     }
 
-    /// Status texts travel in the trailers, whose size peers limit (8 KiB is usual): long ones are cut.
+    /// Status texts travel in the trailers, whose size peers limit (8 KiB is usual, and every byte that is not ASCII
+    /// takes three): long ones are cut, between two characters.
+    static func statusText(_ text: String) -> String {
+        let limit = 1_024
+        guard text.utf8.count > limit else { return text }
+        var length = 0
+        let kept = text.unicodeScalars.prefix { scalar in
+            length += UTF8.width(scalar)
+            return length <= limit
+        }
+        return String(kept)
+    }
+
     private static func statusDetails(_ text: String) -> grpc_slice {
-        var bytes = Array(text.utf8.prefix(1_024))
-        while let last = bytes.last, bytes.count == 1_024, last & 0x80 != 0 { bytes.removeLast() }
-        return bytes.withUnsafeBytes {
-            grpc_slice_from_copied_buffer($0.baseAddress?.assumingMemoryBound(to: CChar.self), $0.count)
+        var text = statusText(text)
+        return text.withUTF8 { utf8 in
+            let bytes = UnsafeRawBufferPointer(utf8)
+            return grpc_slice_from_copied_buffer(bytes.baseAddress?.assumingMemoryBound(to: CChar.self), bytes.count)
         }
     }
 

@@ -40,9 +40,9 @@ package struct ReadingsQuery: Sendable, Equatable {
     package var pageToken: String?
     package var resolution: Resolution
     package var ascending: Bool
-    /// End a page early, with a next page token, when the sum of `Reading.encodedSize` would pass this: clients take
-    /// messages of 4 MiB by default.
-    package var maxPageBytes: Int = 3_500_000
+    /// End a page early, with a next page token, when the sum of `Reading.encodedSize` would pass this (a page has one
+    /// reading at least): clients take messages of 4 MiB by default, and a page of a stream is to be one message.
+    package var maxPageBytes: Int
 }
 
 /// One stored reading, or one bucket of a roll-up.

@@ -1,5 +1,6 @@
 import CProtobufC
 import FoundationEssentials
+import Glibc
 
 /// Memory of one answer while it is encoded: the protoc-c structs and the strings they point to, freed together.
 /// A page of 10,000 readings takes about 2 MB here for some milliseconds.
@@ -12,7 +13,7 @@ final class MessageArena {
     private var left = 0
     /// Readings of one page are mostly of one well and of few tags, whose texts come again and again.
     private var lastUUID: (value: UUID, text: UnsafeMutablePointer<CChar>)?
-    private var lastText: (value: String, text: UnsafeMutablePointer<CChar>)?
+    private var lastText: (byteCount: Int, text: UnsafeMutablePointer<CChar>)?
 
     deinit {
         for chunk in chunks { chunk.deallocate() }
@@ -56,16 +57,20 @@ final class MessageArena {
 
     /// A C string. A NUL inside, which C strings cannot hold, becomes "?".
     func string(_ text: String) -> UnsafeMutablePointer<CChar> {
-        if let lastText, lastText.value == text { return lastText.text }
         var text = text
-        let pointer = text.withUTF8 { utf8 in
+        return text.withUTF8 { utf8 in
+            // Bytes are compared, not strings: two strings may be equal to Swift and have different bytes.
+            if let lastText, lastText.byteCount == utf8.count, let start = utf8.baseAddress,
+                memcmp(lastText.text, start, utf8.count) == 0
+            {
+                return lastText.text
+            }
             let pointer = allocate(utf8.count + 1).bindMemory(to: CChar.self, capacity: utf8.count + 1)
             for index in 0..<utf8.count { pointer[index] = CChar(bitPattern: utf8[index] == 0 ? 0x3F : utf8[index]) }
             pointer[utf8.count] = 0
+            lastText = (utf8.count, pointer)
             return pointer
         }
-        lastText = (text, pointer)
-        return pointer
     }
 
     /// A UUID in lower case.

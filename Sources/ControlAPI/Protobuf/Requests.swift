@@ -5,7 +5,7 @@ import FoundationEssentials
 // Requests: protoc-c structs into checked values. Nothing here keeps a pointer.
 
 extension ReadingsQuery {
-    /// `streamed`: StreamReadings' default page size.
+    /// `streamed`: StreamReadings' page sizes.
     init(_ message: Scada__QueryReadingsRequest, streamed: Bool) throws(ControlError) {
         tenantID = try Validate.uuid("tenant_id", text(message.tenant_id))
         wellID = try Validate.uuid("well_id", text(message.well_id))
@@ -37,6 +37,7 @@ extension ReadingsQuery {
         }
         self.resolution = resolution
         ascending = message.ascending != 0
+        maxPageBytes = streamed ? Bounds.streamedPageBytes : Bounds.pageBytes
     }
 }
 

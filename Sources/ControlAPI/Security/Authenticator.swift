@@ -64,7 +64,7 @@ package final class Authenticator: Sendable {
         guard words.count == 2, words[0].lowercased() == "bearer" else {
             throw Refusal(identity: "no token", problem: "the authorization is not of the form: Bearer <token>")
         }
-        let hash = sha256(Array(words[1].utf8))
+        let hash = sha256(Array(words[1].drop { $0 == " " }.utf8))
         let identity = "token " + Self.hexPrefix(hash)
         guard let tenants = current().tenants(forHash: hash) else {
             throw Refusal(identity: identity, problem: "the bearer token is not known")

@@ -23,9 +23,11 @@ struct TokenList: Sendable, Equatable {
     private(set) var entries: [Entry] = []
 
     init(parsing text: String) throws(ParseError) {
-        for (index, line) in text.split(separator: "\n", omittingEmptySubsequences: false).enumerated() {
+        // "\r\n" is one character to Swift, and not equal to "\n".
+        let lines = text.split(omittingEmptySubsequences: false) { $0 == "\n" || $0 == "\r\n" }
+        for (index, line) in lines.enumerated() {
             let content = line.prefix { $0 != "#" }
-            let words = content.split { $0 == " " || $0 == "\t" || $0 == "\r" || $0 == "\r\n" }
+            let words = content.split { $0 == " " || $0 == "\t" || $0 == "\r" }
             if words.isEmpty { continue }
             let number = index + 1
             guard words.count == 2 else {

@@ -54,14 +54,18 @@ extension CallDispatcher {
                 "tags": "\(connection.tags.count)",
             ])
             try caller.requireAccess(to: connection.tenantID)
-            return try await backend.addConnection(connection, context: context).encodedAdd()
+            let result = try await backend.addConnection(connection, context: context)
+            notes.set(result)
+            return result.encodedAdd()
 
         case .removeConnection:
             let connectionID = try decode(message, Scada__RemoveConnectionRequest.self) { raw throws(ControlError) in
                 try Validate.uuid("connection_id", text(raw.connection_id))
             }
             notes.set(subject: ["connection_id": connectionID.uuidString.lowercased()])
-            return try await backend.removeConnection(connectionID: connectionID, context: context).encodedRemove()
+            let result = try await backend.removeConnection(connectionID: connectionID, context: context)
+            notes.set(result)
+            return result.encodedRemove()
 
         case .healthCheck:
             try decode(message, Scada__HealthCheckRequest.self) { _ throws(ControlError) in }

@@ -5,6 +5,8 @@ import Synchronization
 final class CallNotes: Sendable {
     struct Content {
         var subject: [String: String] = [:]
+        /// Why a command was not carried out although the call itself ended well.
+        var failure = ""
         var requestBytes = 0
         var responseBytes = 0
     }
@@ -15,6 +17,7 @@ final class CallNotes: Sendable {
     func received(_ bytes: Int) { content.withLock { $0.requestBytes += bytes } }
     func sent(_ bytes: Int) { content.withLock { $0.responseBytes += bytes } }
     func set(subject: [String: String]) { content.withLock { $0.subject = subject } }
+    func set(_ result: CommandResult) { content.withLock { $0.failure = result.success ? "" : result.error } }
 }
 
 /// Takes each call from its arrival to its end: who is it, may it come in, which handler, what came out.
@@ -25,8 +28,10 @@ final class CallDispatcher: Sendable {
     let logger: Logger
     private let authenticator: Authenticator?
     private let hooks: ControlServerHooks
-    /// Largest message of a stream; clients take 4 MiB by default.
-    static let streamMessageBytes = 1_048_576
+    private let audit: AuditLog
+    /// Largest message of a stream, but for a single reading that is larger. A page that the backend has kept within
+    /// `ReadingsQuery.maxPageBytes` is one message.
+    static let streamMessageBytes = Bounds.streamedPageBytes
 
     init(
         backend: any ControlBackend,
@@ -34,6 +39,7 @@ final class CallDispatcher: Sendable {
         active: ActiveCalls,
         authenticator: Authenticator?,
         hooks: ControlServerHooks,
+        audit: AuditLog,
         logger: Logger
     ) {
         self.backend = backend
@@ -41,6 +47,7 @@ final class CallDispatcher: Sendable {
         self.active = active
         self.authenticator = authenticator
         self.hooks = hooks
+        self.audit = audit
         self.logger = logger
     }
 
@@ -105,7 +112,7 @@ final class CallDispatcher: Sendable {
         hooks.onCall(
             CallRecord(method: name, code: code, duration: .now - call.started, requestBytes: 0, responseBytes: 0)
         )
-        audit(
+        audit.refusal(
             AuditEntry(
                 identity: identity,
                 peer: peer,
@@ -114,23 +121,6 @@ final class CallDispatcher: Sendable {
                 code: code,
                 message: text
             )
-        )
-    }
-
-    private func audit(_ entry: AuditEntry) {
-        hooks.onAudit(entry)
-        var metadata: Logger.Metadata = [
-            "caller": "\(entry.identity)", "peer": "\(entry.peer)", "method": "\(entry.method)",
-            "result": "\(entry.code)",
-        ]
-        for (key, value) in entry.subject { metadata[key] = "\(value)" }
-        if !entry.message.isEmpty { metadata["reason"] = "\(entry.message)" }
-        // Shed load is a state, not an event of interest each: it shows in the metrics, and in the log when asked for.
-        let level: Logger.Level = entry.code == .resourceExhausted ? .debug : entry.code == .ok ? .notice : .warning
-        logger.log(
-            level: level,
-            entry.code == .ok ? "audit: command" : "audit: call refused or failed",
-            metadata: metadata
         )
     }
 
@@ -163,17 +153,18 @@ final class CallDispatcher: Sendable {
                 responseBytes: content.responseBytes
             )
         )
-        if method.isAudited || code == .permissionDenied || code == .unauthenticated {
-            audit(
-                AuditEntry(
-                    identity: context.caller.identity,
-                    peer: context.peer,
-                    method: method.shortName,
-                    subject: content.subject,
-                    code: code,
-                    message: text
-                )
-            )
+        let entry = AuditEntry(
+            identity: context.caller.identity,
+            peer: context.peer,
+            method: method.shortName,
+            subject: content.subject,
+            code: code,
+            message: code == .ok ? content.failure : text
+        )
+        if method.isAudited {
+            audit.command(entry)
+        } else if code == .permissionDenied || code == .unauthenticated {
+            audit.refusal(entry)
         }
     }
 

@@ -27,6 +27,7 @@ package final class ControlServer: Service {
     private let active: ActiveCalls
     private let dispatcher: CallDispatcher
     private let hooks: ControlServerHooks
+    private let audit: AuditLog
     private let logger: Logger
     private let phase = Mutex(Phase.idle)
 
@@ -46,6 +47,7 @@ package final class ControlServer: Service {
         self.health = health
         self.hooks = hooks
         self.logger = logger
+        audit = AuditLog(logger: logger, onAudit: hooks.onAudit)
         active = ActiveCalls(maxCalls: options.maxConcurrentCalls, maxProbes: options.maxConcurrentProbes)
         dispatcher = CallDispatcher(
             backend: backend,
@@ -53,6 +55,7 @@ package final class ControlServer: Service {
             active: active,
             authenticator: authenticator,
             hooks: hooks,
+            audit: audit,
             logger: logger
         )
     }
@@ -96,7 +99,15 @@ package final class ControlServer: Service {
         let library = GRPCLibrary()
         installLogSink()
         let credentials = try makeCredentials()
-        let queues = (0..<max(1, options.threads)).map { CompletionQueue(library: library, name: "grpc-\($0)") }
+        // Threads first: once an address is bound, the core aborts the process when its server is given up.
+        var queues: [CompletionQueue] = []
+        var isListening = false
+        defer { if !isListening { for queue in queues { queue.beginShutdown() } } }
+        for index in 0..<max(1, options.threads) {
+            let queue = CompletionQueue(library: library, name: "grpc-\(index)")
+            try queue.start()
+            queues.append(queue)
+        }
         let dispatcher = dispatcher
         let server = GRPCServer(library: library, queues: queues, arguments: arguments) { dispatcher.accept($0) }
         guard let port = server.bind(options.address.description, credentials) else {
@@ -110,8 +121,8 @@ package final class ControlServer: Service {
                 )
             } ?? ControlServerError(.address, "cannot listen on \(options.address)")
         }
-        for queue in queues { try queue.start() }
         server.start()
+        isListening = true
         return Running(server: server, credentials: credentials, queues: queues, port: port)
     }
 
@@ -149,10 +160,11 @@ package final class ControlServer: Service {
     private func installLogSink() {
         let logger = logger
         let hooks = hooks
+        let audit = audit
         GRPCLibrary.setLogSink { line in
             if line.isFailedHandshake {
                 hooks.onFailedHandshake()
-                logger.warning("audit: TLS handshake refused", metadata: ["reason": "\(line.message)"])
+                audit.failedHandshake(line.message)
             } else {
                 logger.log(level: line.isError ? .warning : .debug, "gRPC core: \(line.message)")
             }
@@ -183,8 +195,13 @@ package final class ControlServer: Service {
 
     private func breakOffStalledCalls() async {
         while (try? await Task.sleep(for: .seconds(1))) != nil {
-            active.cancelStalled(options.stallTimeout)
+            breakOffCalls(stalledFor: options.stallTimeout)
         }
+    }
+
+    /// Ends calls that have waited for their client longer than `limit`.
+    func breakOffCalls(stalledFor limit: Duration) {
+        active.cancelStalled(limit)
     }
 
     /// Takes the server down; safe to call more than once. For those who use `start()` without `run()`.

@@ -25,7 +25,7 @@ package struct AuditEntry: Sendable, Equatable {
 /// Where the server reports to. Closures are called on any thread and must not block.
 package struct ControlServerHooks: Sendable {
     package var onCall: @Sendable (CallRecord) -> Void
-    /// In addition to the log line that the server writes for every entry.
+    /// Every entry. Those of refused calls come here even when the log, whose number of such lines is bounded, has none.
     package var onAudit: @Sendable (AuditEntry) -> Void
     /// A client that did not get through TLS, e.g. without a certificate or with an expired one.
     package var onFailedHandshake: @Sendable () -> Void

@@ -1,9 +1,14 @@
 /// Checks of the settings that reach an OPC UA server.
 enum EndpointSyntax {
-    /// `opc.tcp://host[:port][/path]` without credentials.
+    /// `opc.tcp://host[:port][/path]` without credentials; those of redundant servers are separated by commas.
     static func url(_ field: String, _ text: String) throws(ControlError) -> String {
         guard !text.isEmpty else { throw .invalid(field, "is required") }
         _ = try Validate.length(field, text, atMost: Bounds.endpointURLBytes)
+        for part in text.split(separator: ",", omittingEmptySubsequences: false) { try check(field, part) }
+        return text
+    }
+
+    private static func check(_ field: String, _ text: Substring) throws(ControlError) {
         let scheme = "opc.tcp://"
         guard text.prefix(scheme.count).lowercased() == scheme else {
             // The text may hold a password: it is not repeated.
@@ -23,7 +28,6 @@ enum EndpointSyntax {
                 (1...65_535).contains(number)
             else { throw .invalid(field, "\(Validate.quoted(String(port))) is not a port from 1 to 65535") }
         }
-        return text
     }
 
     private static func split(
@@ -34,7 +38,11 @@ enum EndpointSyntax {
             guard let end = authority.firstIndex(of: "]") else { throw .invalid(field, "has a [ without ]") }
             let host = authority[authority.index(after: authority.startIndex)..<end]
             let rest = authority[authority.index(after: end)...]
-            guard host.utf8.allSatisfy({ $0.isHexDigit || $0 == 0x3A || $0 == 0x2E || $0 == 0x25 }) else {
+            // A zone (interface) may follow a % sign.
+            let parts = host.split(separator: "%", maxSplits: 1, omittingEmptySubsequences: false)
+            let isAddress = parts.first?.utf8.allSatisfy { $0.isHexDigit || $0 == 0x3A || $0 == 0x2E } ?? false
+            let isZone = parts.count < 2 || (!parts[1].isEmpty && isName(parts[1]))
+            guard isAddress, isZone else {
                 throw .invalid(field, "\(Validate.quoted(String(host))) is not an IPv6 address")
             }
             if rest.isEmpty { return (host, nil) }
@@ -43,11 +51,14 @@ enum EndpointSyntax {
         }
         let parts = authority.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false)
         let host = parts.first ?? ""
-        let isHost = host.utf8.allSatisfy { byte in
+        guard isName(host) else { throw .invalid(field, "\(Validate.quoted(String(host))) is not a host name") }
+        return (host, parts.count > 1 ? parts[1] : nil)
+    }
+
+    private static func isName(_ text: Substring) -> Bool {
+        text.utf8.allSatisfy { byte in
             byte.isDigit || (byte | 0x20 >= 0x61 && byte | 0x20 <= 0x7A) || byte == 0x2D || byte == 0x2E || byte == 0x5F
         }
-        guard isHost else { throw .invalid(field, "\(Validate.quoted(String(host))) is not a host name") }
-        return (host, parts.count > 1 ? parts[1] : nil)
     }
 
     static func securityMode(_ field: String, _ text: String) throws(ControlError) -> SecurityMode {

@@ -14,6 +14,9 @@ package enum Bounds {
     package static let tagFilters = 1_000
     package static let readingsPerPage = 10_000
     package static let readingsPerStreamedPage = 5_000
+    /// Of readings in one answer, as `Reading.encodedSize` counts them; clients take messages of 4 MiB by default.
+    package static let pageBytes = 3_500_000
+    package static let streamedPageBytes = 1_000_000
     package static let itemsPerPage = 1_000
     package static let nodesPerPage = 10_000
     package static let browseDepth = 32

@@ -37,8 +37,12 @@ final class TestBackend: ControlBackend {
     /// Readings in store for every well.
     let readings: Int
 
-    init(readings: Int = 25_000) {
+    /// The answer to AddConnection.
+    let commandResult: CommandResult
+
+    init(readings: Int = 25_000, commandResult: CommandResult = .done) {
         self.readings = readings
+        self.commandResult = commandResult
     }
 
     var seen: Seen { state.withLock { $0 } }
@@ -128,7 +132,7 @@ final class TestBackend: ControlBackend {
 
     func addConnection(_ connection: ConnectionDefinition, context: CallContext) async throws -> CommandResult {
         record { $0.added.append(connection) }
-        return .done
+        return commandResult
     }
 
     func removeConnection(connectionID: UUID, context: CallContext) async throws -> CommandResult {
