@@ -1,0 +1,1 @@
+import support.paths  # noqa: F401: puts scripts/lib on the path

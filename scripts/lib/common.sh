@@ -1,0 +1,71 @@
+# Shared by the scripts beside this folder; sourced, not run. Sets ROOT and VENV, defines the functions below.
+# shellcheck shell=bash
+
+ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)"
+VENV="$ROOT/.venv"
+REQUIREMENTS="$ROOT/Tests/System/requirements.txt"
+
+# What the scripts say goes to standard error; standard output belongs to results.
+say() { printf '%s\n' "$*" >&2; }
+step() { printf '== %s\n' "$*" >&2; }
+die() { printf 'error: %s\n' "$1" >&2; exit "${2:-1}"; }
+
+# Exit codes of sysexits.h, as the daemon uses them.
+EX_USAGE=64
+EX_UNAVAILABLE=69
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then
+        "$@"
+    elif command -v sudo >/dev/null; then
+        sudo "$@"
+    else
+        die "'$*' needs root, and there is no sudo: run scripts/bootstrap as root once" "$EX_UNAVAILABLE"
+    fi
+}
+
+# Prints those of the named Debian packages that are not installed.
+missing_packages() {
+    local package
+    for package in "$@"; do
+        dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null | grep -q '^installed$' || printf '%s\n' "$package"
+    done
+}
+
+# Swift 6.2 or later on the PATH, or a message that says what to do.
+require_swift() {
+    local hint="install a Swift toolchain 6.2 or later from https://www.swift.org/install and put it on the PATH"
+    command -v swift >/dev/null || die "swift was not found: $hint" "$EX_UNAVAILABLE"
+    local version
+    version="$(swift --version 2>/dev/null | sed -n 's/.*Swift version \([0-9]*\)\.\([0-9]*\).*/\1 \2/p' | head -n 1)"
+    [ -n "$version" ] || die "'swift --version' tells no version: $hint" "$EX_UNAVAILABLE"
+    local major=${version% *} minor=${version#* }
+    if [ "$major" -lt 6 ] || { [ "$major" = 6 ] && [ "$minor" -lt 2 ]; }; then
+        die "Swift $major.$minor is too old: $hint" "$EX_UNAVAILABLE"
+    fi
+}
+
+# A Python for the virtual environment: 3.10 or later with the venv module.
+find_python() {
+    local python
+    for python in python3 /usr/bin/python3; do
+        if "$python" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then
+            command -v "$python"
+            return
+        fi
+    done
+    die "no Python 3.10 or later with the venv module was found (package python3-venv)" "$EX_UNAVAILABLE"
+}
+
+# Makes the virtual environment with exactly the packages of Tests/System/requirements.txt; quiet when it is there.
+ensure_venv() {
+    local python wanted
+    python="$(find_python)"
+    wanted="$("$python" -c 'import sys; print(sys.version)' | tr -d '\n') $(sha256sum < "$REQUIREMENTS")"
+    if [ -x "$VENV/bin/python" ] && [ "$(cat "$VENV/scada-stamp" 2>/dev/null)" = "$wanted" ]; then return; fi
+    step "Python packages for the system tests, into .venv"
+    rm -rf "$VENV"
+    "$python" -m venv "$VENV"
+    "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check -r "$REQUIREMENTS" >&2
+    printf '%s' "$wanted" > "$VENV/scada-stamp"
+}
