@@ -6,7 +6,6 @@ Used by scripts/demo and by the system tests; needs nothing but Python's standar
     private_postgres.py run FOLDER      starts the server, prints its URL, stops it at SIGINT, SIGTERM or end of input
 """
 import contextlib
-import ctypes
 import os
 import pathlib
 import pwd
@@ -33,14 +32,14 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def end_with_parent(ending=signal.SIGTERM):
-    """For Popen's preexec_fn: the kernel sends `ending` to the child when its parent dies, however it dies."""
-    libc = ctypes.CDLL(None, use_errno=True)
-
-    def prepare():
-        libc.prctl(1, ending)  # PR_SET_PDEATHSIG
-
-    return prepare
+def with_parent(*command, ending="TERM", user=None):
+    """A command line that runs `command` in the same process, and lets the kernel send it a signal when its parent dies,
+    however the parent dies. Optionally as another user (an entry of the password database).
+    """
+    prefix = ["setpriv", f"--pdeathsig={ending}"]
+    if user:
+        prefix += [f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"]
+    return [*prefix, "--", *[str(each) for each in command]]
 
 
 def binaries():
@@ -101,16 +100,13 @@ class PrivatePostgres:
 
     # Processes
 
-    def _demoted(self, ending=None):
-        """Popen's arguments for a child that is not root."""
-        options = {"stdin": subprocess.DEVNULL, "cwd": "/", "preexec_fn": end_with_parent(ending or signal.SIGTERM)}
-        if self._user:
-            options |= {"user": self._user.pw_uid, "group": self._user.pw_gid, "extra_groups": []}
-        return options
+    def _command(self, *command, ending="TERM"):
+        """The command line that runs `command` as somebody other than root."""
+        return with_parent(*command, ending=ending, user=self._user)
 
-    def _run(self, *command, **options):
+    def _run(self, *command):
         done = subprocess.run(
-            [str(each) for each in command], capture_output=True, text=True, check=False, **self._demoted(), **options
+            self._command(*command), capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL, cwd="/"
         )
         if done.returncode != 0:
             raise Unavailable(f"{command[0]} failed:\n{done.stdout}{done.stderr}")
@@ -123,8 +119,7 @@ class PrivatePostgres:
         if not self._user:
             return
         os.chown(self.folder, self._user.pw_uid, self._user.pw_gid)
-        reach = subprocess.run(["test", "-w", self.folder], check=False, **self._demoted())
-        if reach.returncode != 0:
+        if subprocess.run(self._command("test", "-w", self.folder), check=False, cwd="/").returncode != 0:
             raise Unavailable(f"user {self._user.pw_name}, who runs PostgreSQL, cannot enter {self.folder}")
 
     def _initialise(self):
@@ -185,8 +180,8 @@ class PrivatePostgres:
         self._configure()
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
-                [self._bin / "postgres", "-D", self.data],
-                stdout=log, stderr=log, start_new_session=True, **self._demoted(signal.SIGINT),
+                self._command(self._bin / "postgres", "-D", self.data, ending="INT"),
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", start_new_session=True,
             )
         deadline = time.monotonic() + timeout
         ready = [self._bin / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self.port)]

@@ -10,7 +10,7 @@ import uuid
 from .paths import SYSTEM
 from .wait import eventually
 
-from private_postgres import end_with_parent, free_port
+from private_postgres import free_port, with_parent
 
 
 class CounterServer:
@@ -22,9 +22,8 @@ class CounterServer:
         self.names = [f"Tag{number:05}" for number in range(tags)]
         self.errors = open(folder / f"opcua-server-{self.port}.log", "ab")
         self.process = subprocess.Popen(
-            [sys.executable, SYSTEM / "support" / "opcua_server.py"],
+            with_parent(sys.executable, SYSTEM / "support" / "opcua_server.py", ending="KILL"),
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors, bufsize=0,
-            preexec_fn=end_with_parent(signal.SIGKILL),
         )
         answer = self._ask("configure", port=self.port, tags=tags, history=history, users=users)
         self.namespace = answer["namespace"]

@@ -1,0 +1,137 @@
+"""What the daemon tells: metrics, health, status, logs; and what it never tells."""
+import pathlib
+import re
+import shutil
+import subprocess
+
+import pytest
+
+from support.daemon import ENCRYPTION_KEY
+from support.metrics import OPENMETRICS, get, status_json
+from support.paths import ROOT
+from support.wait import eventually
+
+ORIGINAL = {
+    "scada_readings_ingested_total": {"tenant_id", "well_id", "tag_node_id"},
+    "scada_active_connections": {"tenant_id"},
+    "scada_db_write_duration_seconds_bucket": {"tenant_id", "le"},
+    "scada_batch_size_bucket": {"tenant_id", "le"},
+    "scada_buffer_size": {"tenant_id"},
+}
+
+
+@pytest.fixture
+def flowing(tenant, daemon, make_server):
+    """A daemon with one live connection of 10 tags and one that finds nobody."""
+    server = make_server(10)
+    tenant.add_connection(server)
+    tenant.add_connection(server, names=[], url="opc.tcp://127.0.0.1:1/nobody")
+    daemon.start()
+    tenant.wait_for_count(10, watch=daemon.must_live)
+    server.write(rounds=10, interval=0.1)
+    tenant.wait_for_count(server.wait_until_written(), watch=daemon.must_live)
+    return daemon
+
+
+@pytest.mark.parametrize("accept", [None, OPENMETRICS], ids=["text", "openmetrics"])
+def test_metrics_are_what_prometheus_parses(flowing, tenant, accept):
+    # The store's counters move after the rows are visible: waited for.
+    scrape = eventually(
+        lambda: (each := flowing.scrape(accept)).total("scada_readings_stored_total", tenant_id=tenant.id) == 110 and each,
+        "110 readings are counted as stored",
+    )
+    kind = scrape.headers["Content-Type"]
+    assert kind.startswith("application/openmetrics-text; version=1.0.0" if accept else "text/plain; version=0.0.4"), kind
+    for name, labels in ORIGINAL.items():
+        samples = [sample for sample in scrape.samples if sample.name == name]
+        assert samples, f"{name} is missing"
+        assert all(set(sample.labels) == labels for sample in samples), f"{name}: {samples[0].labels}"
+    ingested = [each for each in scrape.samples if each.name == "scada_readings_ingested_total"]
+    assert len(ingested) == 10 and all(each.value == 11 for each in ingested)
+    assert scrape.total("scada_active_connections", tenant_id=tenant.id) == 1
+    assert scrape.total("scada_batch_size_sum", tenant_id=tenant.id) == 110
+    assert scrape.total("scada_buffer_size", tenant_id=tenant.id) == 0
+    assert scrape.total("scada_backlog_readings", tenant_id=tenant.id) == 0
+    assert scrape.total("scada_ingest_delay_seconds_count", tenant_id=tenant.id) > 0
+    errors = [each for each in scrape.samples if each.name == "scada_connection_errors_total"]
+    assert errors and all(set(each.labels) == {"tenant_id", "connection_id", "error_type"} for each in errors)
+    for name in ("process_resident_memory_bytes", "process_cpu_seconds_total", "process_open_fds"):
+        assert scrape.total(name) > 0, name
+    assert scrape.total("scada_build_info") == 1
+
+
+def promtool():
+    """promtool, installed or unpacked by scripts/test."""
+    unpacked = ROOT / ".build" / "tools" / "promtool"
+    return shutil.which("promtool") or (str(unpacked) if unpacked.exists() else None)
+
+
+def test_metrics_pass_promtool(flowing):
+    tool = promtool()
+    if not tool:
+        pytest.skip("promtool is not here (Debian package prometheus)")
+    text = get(f"{flowing.http_base}/metrics")[2]
+    done = subprocess.run([tool, "check", "metrics"], input=text, capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and not done.stdout + done.stderr, done.stdout + done.stderr
+
+
+def test_every_metric_is_documented_with_its_type(flowing):
+    scrape = flowing.scrape()
+    for family in scrape.families.values():
+        assert family.documentation, f"{family.name} has no HELP"
+        assert family.type != "unknown", f"{family.name} has no TYPE"
+
+
+def test_http_paths(flowing):
+    base = flowing.http_base
+    assert get(f"{base}/healthz")[0] == 200
+    assert get(f"{base}/readyz")[0] == 200
+    assert get(f"{base}/nothing-here")[0] == 404
+    status, headers, _ = get(f"{base}/metrics", method="DELETE")
+    assert status == 405 and "GET" in headers["Allow"]
+    status, headers, body = get(f"{base}/")
+    assert status == 200 and headers["Content-Type"].startswith("text/html") and "<html" in body.lower()
+    assert isinstance(status_json(base), dict)
+
+
+def test_logs_are_json_lines_with_the_agreed_fields(flowing):
+    assert flowing.terminate() == 0
+    lines = flowing.log_lines()
+    assert lines
+    for line in lines:
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", line["timestamp"]), line
+        assert line["level"] in {"trace", "debug", "info", "notice", "warning", "error", "critical"}, line
+        assert line["message"], line
+    assert any("tenant_id" in line for line in lines)
+    assert any("connection_id" in line for line in lines)
+
+
+def test_a_repeating_failure_is_not_logged_at_every_attempt(flowing, tenant):
+    """The connection that finds nobody fails several times; its failure is told once (a minute)."""
+    failing = tenant.value("SELECT id::text FROM scada_connections WHERE endpoint_url LIKE '%%nobody'")
+    eventually(
+        lambda: (flowing.scrape().total("scada_connection_errors_total", connection_id=failing) or 0) >= 5,
+        "the connection failed five times", timeout=90,
+    )
+    told = [line for line in flowing.log_lines() if line.get("connection_id") == failing and line["level"] != "debug"]
+    warnings = [line for line in told if line["level"] in {"warning", "error"}]
+    assert 1 <= len(warnings) <= 3, warnings
+
+
+def test_no_secret_is_told_anywhere(platform, tenant, make_daemon, make_server):
+    """Passwords of databases and OPC UA servers and the key, through a start, failures, calls and an end."""
+    secret = "correct-horse-battery-staple"
+    server = make_server(3, users={"operator": secret})
+    tenant.add_connection(server, username="operator", password=secret)
+    tenant.add_connection(server, names=server.names[:1], username="operator", password=f"wrong-{secret}")
+    platform.add_tenant("away", url=f"postgresql://postgres:{secret}@127.0.0.1:1/none")
+    daemon = make_daemon(platform.master_url, OPC_ALLOW_PLAINTEXT_PASSWORD="true", LOG_LEVEL="trace").start(ready=False)
+    tenant.wait_for_count(3, watch=daemon.must_live)
+    eventually(lambda: daemon.scrape().total("scada_connection_errors_total"), "an error happened", watch=daemon.must_live)
+    told = "".join(get(f"{daemon.http_base}{path}")[2] for path in ("/metrics", "/readyz", "/status.json", "/"))
+    told += str(daemon.api.HealthCheck()) + str(daemon.api.ListConnections(tenant_id=tenant.id))
+    assert daemon.terminate() == 0
+    told += daemon.log_text()
+    for hidden in (secret, platform.server.password, ENCRYPTION_KEY):
+        assert hidden not in told, "a secret is told, near: " + told[max(0, told.index(hidden) - 200):told.index(hidden)]
+    assert pathlib.Path(daemon.variables["JOURNAL_DIR"]).stat().st_mode & 0o077 == 0, "the journal is private"
