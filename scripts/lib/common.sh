@@ -11,6 +11,7 @@ step() { printf '== %s\n' "$*" >&2; }
 die() { printf 'error: %s\n' "$1" >&2; exit "${2:-1}"; }
 
 # Exit codes of sysexits.h, as the daemon uses them.
+# shellcheck disable=SC2034
 EX_USAGE=64
 EX_UNAVAILABLE=69
 
@@ -68,4 +69,20 @@ ensure_venv() {
     "$python" -m venv "$VENV"
     "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check -r "$REQUIREMENTS" >&2
     printf '%s' "$wanted" > "$VENV/scada-stamp"
+}
+
+# promtool without the Prometheus service that Debian's package brings: unpacked into .build/tools, not installed.
+# Where it cannot be had, the test that uses it says that it was skipped.
+ensure_promtool() {
+    local tools="$ROOT/.build/tools" work
+    if command -v promtool >/dev/null || [ -x "$tools/promtool" ] || ! command -v apt-get >/dev/null; then return; fi
+    step "promtool, into .build/tools"
+    work="$(mktemp -d)"
+    if (cd "$work" && apt-get download -q prometheus && dpkg-deb -x prometheus_*.deb unpacked) >"$work/log" 2>&1; then
+        mkdir -p "$tools"
+        cp "$work/unpacked/usr/bin/promtool" "$tools/"
+    else
+        say "promtool could not be had: $(tail -n 1 "$work/log")"
+    fi
+    rm -rf "$work"
 }
