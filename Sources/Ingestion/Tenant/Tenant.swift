@@ -468,10 +468,7 @@ actor Tenant {
         connections[id] = nil
         if let memory = await remember(running) { dormant[id] = memory }
         publish()
-        environment.metrics.connectionErrors.remove(
-            first: shared.id.uuidString.lowercased(),
-            id.uuidString.lowercased()
-        )
+        metrics.remove(connection: id.uuidString.lowercased())
         logger.info("connection ended", metadata: ["connection_id": "\(id.uuidString.lowercased())"])
     }
 
