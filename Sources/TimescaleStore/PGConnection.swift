@@ -213,7 +213,8 @@ package final class PGConnection {
     }
 
     /// Whether the socket got ready.
-    private func pollSocket(_ events: Int16, until limit: ContinuousClock.Instant?) -> Bool {
+    @discardableResult
+    func pollSocket(_ events: Int16, until limit: ContinuousClock.Instant?) -> Bool {
         var entries = (
             pollfd(fd: socket, events: events, revents: 0),
             pollfd(fd: wake.fileDescriptor, events: Int16(POLLIN), revents: 0)

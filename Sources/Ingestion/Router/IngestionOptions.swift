@@ -22,6 +22,9 @@ package struct IngestionOptions: Sendable {
     /// Bring a tenant's schema up to date when it is started. Where the database's user may not, what is missing shows when
     /// it is used.
     package var migratesTenants = true
+    /// Tenants whose database is listened to for changed configuration, each on a connection of its own; the others are
+    /// polled only.
+    package var maximumListeners = 0
     package var openPassword: ConnectionPlan.PasswordOpener = { $0 }
 
     package init(master: DatabaseURL, journal: JournalConfiguration) {

@@ -52,6 +52,7 @@ package actor TenantRouter: Service {
             pool: pool,
             metrics: metrics,
             eventLoops: eventLoops,
+            listeners: ListenerPermits(options.maximumListeners),
             logger: logger
         )
         registry = TenantRegistry(pool: pool)

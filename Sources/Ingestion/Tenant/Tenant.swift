@@ -16,7 +16,25 @@ struct TenantEnvironment: Sendable {
     var pool: ConnectionPool
     var metrics: ScadaMetrics
     var eventLoops: any EventLoopGroup
+    var listeners: ListenerPermits
     var logger: Logger
+}
+
+/// How many more tenants may be listened to.
+final class ListenerPermits: Sendable {
+    private let left: Mutex<Int>
+
+    init(_ count: Int) { left = Mutex(count) }
+
+    func take() -> Bool {
+        left.withLock { left in
+            guard left > 0 else { return false }
+            left -= 1
+            return true
+        }
+    }
+
+    func giveBack() { left.withLock { $0 += 1 } }
 }
 
 /// One tenant's life: its journal, the writer to its database, its configuration and its connections.
@@ -33,6 +51,7 @@ actor Tenant {
     private var writer: TenantWriter?
     private var writerTask: Task<Void, Never>?
     private var maintenanceTask: Task<Void, Never>?
+    private var listener: ChangeListener?
     private var connections: [UUID: ManagedConnection] = [:]
     /// What the journal remembers of connections that do not run now.
     private var memory = TenantMemory()
@@ -75,6 +94,7 @@ actor Tenant {
         guard await openJournal() else { return }
         await prepareDatabase()
         startWriter()
+        startListener()
         maintenanceTask = Task { await self.maintain() }
         while !isStopping, !Task.isCancelled {
             let isRead = await readConfiguration()
@@ -102,6 +122,11 @@ actor Tenant {
         isStopping = true
         configurationBell.ring()
         maintenanceTask?.cancel()
+        if let listener {
+            listener.stop()
+            environment.listeners.giveBack()
+            self.listener = nil
+        }
         let running = Array(connections.values)
         await withTaskGroup(of: Void.self) { group in
             for connection in running {
@@ -280,6 +305,19 @@ actor Tenant {
         self.writer = writer
         shared.state.withLock { $0.writer = writer }
         writerTask = Task { await writer.run() }
+    }
+
+    private func startListener() {
+        guard !isStopping, environment.listeners.take() else { return }
+        do throws(StoreError) {
+            listener = try ChangeListener(url) { [configurationBell] in configurationBell.ring() }
+        } catch {
+            environment.listeners.giveBack()
+            logger.warning(
+                "changes of the configuration are noticed by polling only",
+                metadata: ["error": "\(error)"]
+            )
+        }
     }
 
     /// Partitions ahead and behind, snapshots of the tags' states.

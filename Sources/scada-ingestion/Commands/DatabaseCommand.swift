@@ -4,10 +4,14 @@ import TimescaleStore
 
 /// What commands that use databases share.
 enum DatabaseCommand {
+    /// Of DB_MAX_CONNECTIONS, those that listen for changed configuration instead of carrying rows; none where there are few.
+    static func listeners(of configuration: DaemonConfiguration) -> Int { configuration.database.maxConnections / 5 }
+
     /// A pool of the configured size. Opens nothing yet.
-    static func makePool(_ configuration: DaemonConfiguration) throws -> ConnectionPool {
+    /// - Parameter reserved: connections that are made elsewhere.
+    static func makePool(_ configuration: DaemonConfiguration, reserved: Int = 0) throws -> ConnectionPool {
         do throws(StoreError) {
-            return try ConnectionPool(limits: .init(maxConnections: configuration.database.maxConnections))
+            return try ConnectionPool(limits: .init(maxConnections: configuration.database.maxConnections - reserved))
         } catch {
             Console.error("cannot prepare database connections: \(error)")
             throw ExitCode.unavailable

@@ -30,11 +30,12 @@ enum Daemon {
         for warning in configuration.warnings { logger.warning("\(warning)") }
 
         let metrics = ScadaMetrics()
-        let pool = try DatabaseCommand.makePool(configuration)
+        let listeners = DatabaseCommand.listeners(of: configuration)
+        let pool = try DatabaseCommand.makePool(configuration, reserved: listeners)
         let journals = try openJournals(configuration, metrics, logger)
         let eventLoops = MultiThreadedEventLoopGroup(numberOfThreads: System.coreCount)
         let router = TenantRouter(
-            options: try ingestionOptions(configuration, journals.configuration, logger),
+            options: try ingestionOptions(configuration, journals.configuration, listeners, logger),
             journals: journals.directory,
             pool: pool,
             metrics: metrics,
@@ -145,9 +146,11 @@ enum Daemon {
     private static func ingestionOptions(
         _ configuration: DaemonConfiguration,
         _ journal: JournalConfiguration,
+        _ listeners: Int,
         _ logger: Logger
     ) throws -> IngestionOptions {
         var options = IngestionOptions(master: configuration.databaseURL, journal: journal)
+        options.maximumListeners = listeners
         options.aggregationInterval = configuration.aggregation.interval
         options.maximumBufferSize = configuration.aggregation.maxReadings
         switch configuration.database.directCompress {
@@ -190,8 +193,25 @@ enum Daemon {
                 logger: logger
             ),
             health: health,
+            authenticator: try makeAuthenticator(configuration, logger),
             hooks: hooks,
             logger: logger
         )
+    }
+
+    /// nil without GRPC_TOKENS_FILE: whoever reaches the port may call.
+    private static func makeAuthenticator(
+        _ configuration: DaemonConfiguration,
+        _ logger: Logger
+    ) throws -> Authenticator? {
+        guard let file = configuration.grpc.tokensFile else { return nil }
+        do throws(ControlServerError) {
+            return try Authenticator(tokensFile: file, sha256: { HashAlgorithm.sha256.digest($0) }) { line, isError in
+                logger.log(level: isError ? .error : .notice, "\(line)")
+            }
+        } catch {
+            Console.error("GRPC_TOKENS_FILE: \(error)")
+            throw ExitCode.configuration
+        }
     }
 }
