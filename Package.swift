@@ -98,7 +98,11 @@ let package = Package(
         .testTarget(name: "OPCUACodecTests", dependencies: ["OPCUACodec"], swiftSettings: settings),
         .testTarget(name: "OPCUASecurityTests", dependencies: ["OPCUASecurity"], swiftSettings: settings),
         .testTarget(name: "OPCUAClientTests", dependencies: ["OPCUAClient"], swiftSettings: settings),
-        .testTarget(name: "JournalTests", dependencies: ["Journal"], swiftSettings: settings),
+        .testTarget(
+            name: "JournalTests",
+            dependencies: ["CChecksum", "Journal", system],
+            swiftSettings: settings
+        ),
         .testTarget(name: "TimescaleStoreTests", dependencies: ["TimescaleStore"], swiftSettings: settings),
         .testTarget(name: "IngestionTests", dependencies: ["Ingestion"], swiftSettings: settings),
         .testTarget(

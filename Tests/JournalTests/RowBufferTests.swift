@@ -1,0 +1,52 @@
+import Testing
+
+@testable import Journal
+
+@Suite struct RowBufferTests {
+    @Test(arguments: 1...8) func growsWithoutLosingAnything(_ seed: UInt64) {
+        var random = SeededGenerator(seed: seed)
+        let buffer = RowBuffer(capacity: 0)
+        var expected: [UInt8] = []
+        var rows = 0
+        for step in 0..<300 {
+            let length = Int.random(in: 0...(step.isMultiple(of: 50) ? 5000 : 200), using: &random)
+            let target = buffer.reserve(length)
+            let bytes = (0..<length).map { _ in UInt8.random(in: .min ... .max, using: &random) }
+            bytes.withUnsafeBytes { if let base = $0.baseAddress { target.copyMemory(from: base, byteCount: length) } }
+            // Every fifth row is given up half-written.
+            if step.isMultiple(of: 5) { continue }
+            buffer.advance(length, rows: step % 3)
+            expected += bytes
+            rows += step % 3
+            #expect(buffer.count == expected.count && buffer.rowCount == rows, "seed \(seed), step \(step)")
+            #expect(buffer.capacity >= buffer.count)
+        }
+        #expect(buffer.withUnsafeBytes { [UInt8]($0) } == expected, "seed \(seed)")
+        #expect(buffer.record.count == expected.count + RowBuffer.headroom)
+        let capacity = buffer.capacity
+        buffer.removeAll()
+        #expect(buffer.isEmpty && buffer.rowCount == 0 && buffer.capacity == capacity)
+    }
+
+    @Test func theHeadroomSurvivesGrowth() {
+        let buffer = RowBuffer(capacity: 64)
+        for index in 0..<RowBuffer.headroom { buffer.record[index] = UInt8(index) }
+        _ = buffer.reserve(100_000)
+        #expect(Array(buffer.record[..<RowBuffer.headroom]) == Array(0..<UInt8(RowBuffer.headroom)))
+    }
+
+    @Test func thePoolIsBoundedTwice() {
+        let pool = RowBufferPool(maximumCount: 2, initialCapacity: 100, maximumCapacity: 1000)
+        let buffers = (0..<3).map { _ in pool.take() }
+        #expect(buffers.allSatisfy { $0.capacity == 100 })
+        [1, 2, 3].withUnsafeBytes { buffers[0].append($0) }
+        for buffer in buffers { pool.put(buffer) }
+        #expect(pool.count == 2)
+        #expect(pool.take().isEmpty && pool.take().isEmpty)
+        #expect(pool.count == 0)
+        pool.put(RowBuffer(capacity: 1001))
+        #expect(pool.count == 0)
+        pool.put(RowBuffer(capacity: 1000))
+        #expect(pool.count == 1)
+    }
+}
