@@ -14,7 +14,8 @@ package struct JournalConfiguration: Sendable {
     package var path: String
     /// JOURNAL_SYNC_MS: at most one group sync in this time, unless much is pending.
     package var syncInterval: Duration = .milliseconds(50)
-    /// JOURNAL_MAX_BYTES: most that a tenant's segments take on disk.
+    /// JOURNAL_MAX_BYTES: most that a tenant's segments take on disk, but for the headers (256 bytes each) of segments that
+    /// records already accepted turn out to need.
     package var maximumBytesPerTenant: Int = 1 << 30
     /// Most that all tenants' segments take on disk; nil: only the disk bounds it. Half of it is guaranteed to the tenants
     /// in equal shares.

@@ -107,11 +107,12 @@ package final class JournalDirectory: Sendable {
         events: JournalEvents = JournalEvents(),
         visit: (RecordHeader, UnsafeRawBufferPointer) -> Void = { _, _ in }
     ) throws(JournalError) -> (journal: TenantJournal, report: RecoveryReport) {
-        let isFree = core.tenants.withLock { $0[tenant] == nil } && opening.withLock { $0.insert(tenant).inserted }
-        guard isFree else {
+        let isFirst = opening.withLock { $0.insert(tenant).inserted }
+        defer { if isFirst { _ = opening.withLock { $0.remove(tenant) } } }
+        // In this order: whoever else was opening it has registered the journal before leaving `opening`.
+        guard isFirst, core.tenants.withLock({ $0[tenant] == nil }) else {
             throw JournalError(.alreadyOpen, "the tenant's journal is open already", path: folder(of: tenant))
         }
-        defer { _ = opening.withLock { $0.remove(tenant) } }
         guard isOpen else { throw TenantJournal.closedError }
         let buffer = core.takeReadBuffer()
         defer { core.putReadBuffer(buffer) }

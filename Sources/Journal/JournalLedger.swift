@@ -12,6 +12,8 @@ struct SegmentEntry: Equatable {
     var isDurable: Bool
     /// Something in it is not what was written: it is kept for people to look at instead of being removed.
     var isDamaged = false
+    /// ``JournalFullPolicy/dropOldest`` took it: only its file is still to be removed.
+    var isGivenUp = false
 
     var name: String { SegmentName(index: index, base: base).fileName }
 }
@@ -39,7 +41,7 @@ struct JournalLedger {
     var backlogRows: Int64 { rows.total - rows.rows(below: forgotten) }
     var oldestUnforgottenReceivedAt: Int64? { forgotten < end ? rows.receivedAt(from: forgotten) : nil }
     /// Where the oldest record that is still there begins.
-    var oldest: Int64 { segments.first { $0.end > $0.base }?.base ?? end }
+    var oldest: Int64 { segments.first { $0.end > $0.base && !$0.isGivenUp }?.base ?? end }
 
     // MARK: Appending
 
@@ -148,7 +150,7 @@ struct JournalLedger {
     /// positions still go on from here.
     func removableSegments() -> ArraySlice<SegmentEntry> {
         guard let keeper = segments.lastIndex(where: \.isDurable) else { return [] }
-        return segments[..<keeper].prefix { $0.isSealed && $0.end <= removable }
+        return segments[..<keeper].prefix { $0.isSealed && ($0.end <= removable || $0.isGivenUp) }
     }
 
     /// Whether the last segment is worth replacing by an empty one because nobody needs what is in it.
@@ -161,16 +163,21 @@ struct JournalLedger {
     /// The segment to give up next, when room must be made: the oldest that no transaction under way is reading.
     func segmentToDrop() -> SegmentEntry? {
         guard let keeper = segments.lastIndex(where: \.isDurable) else { return nil }
-        return segments[..<keeper].first { $0.isSealed && ($0.end <= forgotten || $0.base >= pinnedEnd) }
+        return segments[..<keeper].first { $0.isSealed && ($0.isGivenUp || $0.end <= forgotten || $0.base >= pinnedEnd) }
     }
 
-    /// The rows of `segment` that were not stored are given up.
-    mutating func drop(_ segment: SegmentEntry) {
+    /// Gives up the segment that ``segmentToDrop()`` names, and those of its rows that were not stored: nobody reads it from
+    /// now on. It stays in the books until its file was removed.
+    /// - Returns: the segment as it was before.
+    mutating func giveUpOldest() -> SegmentEntry? {
+        guard let segment = segmentToDrop(), let place = segments.firstIndex(where: { $0.index == segment.index })
+        else { return nil }
         let start = max(segment.base, forgotten)
-        if start < segment.end {
+        if start < segment.end && !segment.isGivenUp {
             rows.remove(start..<segment.end, rows: rows.rows(below: segment.end) - rows.rows(below: start))
         }
-        remove(segment.index)
+        segments[place].isGivenUp = true
+        return segment
     }
 
     // MARK: Reading
@@ -178,7 +185,7 @@ struct JournalLedger {
     /// The segment in which the next record at or after `position` is; nil when there is none.
     func segment(holding position: Int64) -> SegmentEntry? {
         // A segment that was superseded before anything in it was durable is empty, and out of order.
-        segments.first { $0.end > position && $0.end > $0.base }
+        segments.first { $0.end > position && $0.end > $0.base && !$0.isGivenUp }
     }
 
     /// See ``TenantJournal/flushBoundary(from:maximumRows:)``.

@@ -33,7 +33,8 @@ package struct JournalReader: Sendable {
     /// - Returns: where to read on: the end of the last record delivered, or, when there was nothing more, `upTo` or the
     ///   durable position, whichever is first.
     /// - Throws: ``JournalError/Code/corruptRecord`` or ``JournalError/Code/missingSegment`` with the position after the
-    ///   damage as ``JournalError/resumePosition``, ``JournalError/Code/inputOutput``, or what `body` throws.
+    ///   damage as ``JournalError/resumePosition``; ``JournalError/Code/inputOutput``, with that position only if the medium
+    ///   is the cause, because otherwise the records are still there and want another attempt; or what `body` throws.
     package func read(
         from position: JournalPosition,
         upTo: JournalPosition = .highest,
@@ -152,7 +153,11 @@ package struct JournalReader: Sendable {
             )
         }
         var error = JournalError.system("read the segment", path, errno)
-        error.resumePosition = JournalPosition(rawValue: segment.end)
+        if errno == .ioError {
+            // The medium, not want of descriptors or memory: what cannot be read now will hardly be readable later.
+            error.resumePosition = JournalPosition(rawValue: segment.end)
+            journal.state.withLock { $0.ledger.markDamaged(segment.index) }
+        }
         return error
     }
 

@@ -19,7 +19,7 @@ extension JournalThread {
             tenants.append(tenant)
         }
         var seen = Set<ObjectIdentifier>()
-        tenants.removeAll { !seen.insert(ObjectIdentifier($0)).inserted }
+        tenants.removeAll { !seen.insert(ObjectIdentifier($0)).inserted || $0.isClosed }
 
         for tenant in tenants {
             let isWaiting = retries[ObjectIdentifier(tenant)] != nil && !isForced
@@ -27,10 +27,13 @@ extension JournalThread {
         }
         let dirty = tenants.filter(\.needsSync)
         if !dirty.isEmpty { sync(dirty) }
-        for tenant in tenants {
+        // What one tenant freed may be what another's appends wait for, and nothing else wakes those.
+        let waiting = blocked.filter { !seen.contains(ObjectIdentifier($0)) && !$0.isClosed }
+        for tenant in tenants + waiting {
             tenant.settle()
             retries[ObjectIdentifier(tenant)] = tenant.retryTime.map { (tenant, $0) }
         }
+        blocked = (waiting + tenants).filter(\.hasWaiters)
         closeSurplusFiles(tenants)
     }
 

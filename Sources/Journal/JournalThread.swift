@@ -115,6 +115,8 @@ final class JournalThread: @unchecked Sendable {
     let monitor = Monitor(Orders())
     /// Tenants whose last write or sync failed, each with the time of its next attempt. The thread's own.
     var retries: [ObjectIdentifier: (tenant: TenantJournal, time: UInt64)] = [:]
+    /// Tenants with appends that wait for room. The thread's own.
+    var blocked: [TenantJournal] = []
     /// Segment files open between cycles. The thread's own.
     var openFiles = 0
 

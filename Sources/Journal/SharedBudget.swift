@@ -64,7 +64,8 @@ final class SharedBudget: Sendable {
                 let share = share(state)
                 let more = max(0, used + bytes - share) - max(0, used - share)
                 let common = limit - share * state.members.count
-                guard state.excess + more <= common || (whenEmpty && used == 0) else { return false }
+                // What stays within the share is never refused, even when forced bytes exceed the common half.
+                guard more == 0 || state.excess + more <= common || (whenEmpty && used == 0) else { return false }
                 used += bytes
                 state.total += bytes
                 state.excess += more

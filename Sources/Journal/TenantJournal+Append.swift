@@ -48,13 +48,13 @@ extension TenantJournal {
         priority: Priority = .normal
     ) throws(JournalError) -> JournalPosition? {
         try checkSize(record)
-        let (result, wakes) = state.withLock { state -> (Result<JournalPosition?, JournalError>, Bool) in
-            if state.isClosing { return (.failure(Self.closedError), false) }
-            guard state.waiters.isEmpty || priority == .reserve else { return (.success(nil), false) }
-            guard case .success(let position) = admit(record, priority, &state) else { return (.success(nil), false) }
-            return (.success(position), schedule(&state, urgent: isMuch(state)))
+        let result = state.withLock { state -> Result<JournalPosition?, JournalError> in
+            if state.isClosing { return .failure(Self.closedError) }
+            guard state.waiters.isEmpty || priority == .reserve else { return .success(nil) }
+            guard case .success(let position) = admit(record, priority, &state) else { return .success(nil) }
+            schedule(&state, urgent: isMuch(state))
+            return .success(position)
         }
-        if wakes { wakeThread() }
         return try result.get()
     }
 
@@ -129,13 +129,16 @@ extension TenantJournal {
     /// The journal's state may have changed since the first attempt, so tries again before the waiter joins the queue.
     private func enqueue(_ waiter: Waiter) {
         var waiter = waiter
-        let (result, wakes) = state.withLock { state -> (Result<JournalPosition, JournalError>?, Bool) in
-            if state.isClosing { return (.failure(Self.closedError), false) }
-            if Task.isCancelled { return (.failure(Self.cancelledError), false) }
+        let result = state.withLock { state -> Result<JournalPosition, JournalError>? in
+            if state.isClosing { return .failure(Self.closedError) }
+            if Task.isCancelled { return .failure(Self.cancelledError) }
             if state.waiters.isEmpty || waiter.priority == .reserve {
                 switch admit(waiter.record, waiter.priority, &state) {
-                case .success(let position): return (.success(position), schedule(&state, urgent: isMuch(state)))
-                case .failure(let error): waiter.obstacle = error.obstacle
+                case .success(let position):
+                    schedule(&state, urgent: isMuch(state))
+                    return .success(position)
+                case .failure(let error):
+                    waiter.obstacle = error.obstacle
                 }
             } else {
                 waiter.obstacle = state.waiters[0].obstacle
@@ -146,20 +149,19 @@ extension TenantJournal {
             } else {
                 state.waiters.append(waiter)
             }
-            return (nil, schedule(&state, urgent: true))
+            schedule(&state, urgent: true)
+            return nil
         }
-        if wakes { wakeThread() }
         if let result { waiter.continuation.resume(returning: result) }
     }
 
     private func cancelWaiter(_ id: UInt64) {
-        let (waiter, wakes) = state.withLock { state -> (Waiter?, Bool) in
-            guard let place = state.waiters.firstIndex(where: { $0.id == id }) else { return (nil, false) }
-            let waiter = state.waiters.remove(at: place)
+        let waiter = state.withLock { state -> Waiter? in
+            guard let place = state.waiters.firstIndex(where: { $0.id == id }) else { return nil }
             // Whoever stood behind may fit.
-            return (waiter, schedule(&state, urgent: false))
+            schedule(&state, urgent: false)
+            return state.waiters.remove(at: place)
         }
-        if wakes { wakeThread() }
         waiter?.continuation.resume(returning: .failure(Self.cancelledError))
     }
 
@@ -169,7 +171,7 @@ extension TenantJournal {
 
     /// Lets in whoever stands first and fits, until somebody does not. On the journal thread.
     func admitWaiters() {
-        let (admitted, wakes) = state.withLock { state -> ([(Waiter, JournalPosition)], Bool) in
+        let admitted = state.withLock { state -> [(Waiter, JournalPosition)] in
             var admitted: [(Waiter, JournalPosition)] = []
             while let first = state.waiters.first {
                 switch admit(first.record, first.priority, &state) {
@@ -181,9 +183,9 @@ extension TenantJournal {
                 }
                 break
             }
-            return (admitted, !admitted.isEmpty && schedule(&state, urgent: isMuch(state)))
+            if !admitted.isEmpty { schedule(&state, urgent: isMuch(state)) }
+            return admitted
         }
-        if wakes { wakeThread() }
         for (waiter, position) in admitted { waiter.continuation.resume(returning: .success(position)) }
     }
 }

@@ -13,20 +13,23 @@ extension TenantJournal {
     var needsSync: Bool { writer.isDirty }
     var syncCount: Int { writer.syncCount }
     var retryTime: UInt64? { retry.time }
+    var hasWaiters: Bool { state.withLock { !$0.waiters.isEmpty } }
+    var isClosed: Bool { state.withLock { $0.closeResult != nil } }
 
     // MARK: Writing
 
     /// - Parameter isWaiting: the last attempt failed and the next is not due.
     func writePending(isWaiting: Bool) {
-        let (records, plan) = state.withLock { state -> ([PendingRecord], RotationPlan) in
+        let (records, plan, isLastRound) = state.withLock { state -> ([PendingRecord], RotationPlan, Bool) in
             state.isScheduled = false
             state.isUrgent = false
+            state.isLastRound = state.isClosing
             defer { state.pending.removeAll(keepingCapacity: state.pending.count <= 1024) }
-            return (state.pending, rotationPlan(state))
+            return (state.pending, rotationPlan(state), state.isLastRound)
         }
         writer.enqueue(records)
         // A journal that is being closed gets its last chance whatever the back-off says.
-        guard !isWaiting || state.withLock({ $0.isClosing }) else { return }
+        guard !isWaiting || isLastRound else { return }
         if state.withLock({ $0.trouble?.code == .diskFull }) && directory.configuration.fullPolicy == .dropOldest {
             _ = dropOldestSegment()
         }
@@ -110,13 +113,31 @@ extension TenantJournal {
         let (durable, useless) = state.withLock { ($0.ledger.durable, $0.ledger.loseUnsynced()) }
         writer.discardUnsynced(durable: durable)
         for segment in useless { removeFile(segment) }
-        let segments = state.withLock { $0.ledger.segments }
-        for segment in segments.suffix(2) {
-            guard let status = try? fileStatus(folder + "/" + segment.name) else { continue }
-            state.withLock { $0.ledger.setFileBytes(Int(status.size), of: segment.index) }
+        for segment in state.withLock({ $0.ledger.segments.suffix(2) }) {
+            let bytes = cutUnsynced(segment)
+            state.withLock { $0.ledger.setFileBytes(bytes, of: segment.index) }
         }
         state.withLock { book(&$0) }
         fail(error)
+    }
+
+    /// Cuts off what is not durable, so that a recovery in this process, or in one that comes after it, does not take pages
+    /// for durable which the kernel still shows but failed to write.
+    /// - Returns: the file's size.
+    private func cutUnsynced(_ segment: SegmentEntry) -> Int {
+        let path = folder + "/" + segment.name
+        let length = SegmentHeader.size + Int(segment.end - segment.base)
+        guard let size = try? fileStatus(path).size else { return segment.fileBytes }
+        guard size > length, !segment.isDamaged else { return Int(size) }
+        do throws(Errno) {
+            let file = try openFile(path, O_WRONLY | O_CLOEXEC | O_NOFOLLOW)
+            defer { closeQuietly(file) }
+            try directory.configuration.fileSystem.truncate(file, to: Int64(length))
+            return length
+        } catch {
+            directory.configuration.observer.onError(.system("cut what is not durable off the segment", path, error))
+            return Int(size)
+        }
     }
 
     private func fail(_ error: JournalError) {
@@ -148,19 +169,15 @@ extension TenantJournal {
             guard isBlocked, directory.configuration.fullPolicy == .dropOldest, retry.time == nil else { break }
             if dropOldestSegment() { continue }
             // Only the segment being written is left to give up: the next cycle seals it.
-            let wakes = state.withLock { state in
-                guard case .rotate = rotationPlan(state) else { return false }
-                return schedule(&state, urgent: true)
+            state.withLock { state in
+                if case .rotate = rotationPlan(state) { schedule(&state, urgent: true) }
             }
-            if wakes { wakeThread() }
             break
         }
         // A spent segment is replaced in the next cycle, once everything pending is durable.
-        let wakes = state.withLock { state in
-            guard case .rotate = rotationPlan(state), retry.time == nil else { return false }
-            return schedule(&state, urgent: false)
+        state.withLock { state in
+            if case .rotate = rotationPlan(state), retry.time == nil { schedule(&state, urgent: false) }
         }
-        if wakes { wakeThread() }
         finishClosing()
         publishState()
     }
@@ -176,8 +193,8 @@ extension TenantJournal {
     }
 
     private func finishClosing() {
-        let isClosing = state.withLock { $0.isClosing && $0.closeResult == nil && $0.pending.isEmpty }
-        guard isClosing else { return }
+        let isLastRound = state.withLock { $0.isLastRound && $0.closeResult == nil }
+        guard isLastRound else { return }
         writer.sealActive()
         _ = writer.dirtyFiles.map { closeQuietly($0.file) }
         let (result, waiters) = state.withLock { state in
@@ -205,10 +222,10 @@ extension TenantJournal {
 
     /// Removes a segment's file, or sets it aside if it is damaged.
     @discardableResult
-    private func removeFile(_ segment: SegmentEntry) -> Bool {
+    private func removeFile(_ segment: SegmentEntry, keepsDamaged: Bool = true) -> Bool {
         let path = folder + "/" + segment.name
         do throws(Errno) {
-            if segment.isDamaged {
+            if segment.isDamaged && keepsDamaged {
                 try directory.configuration.fileSystem.rename(path, to: path + SegmentName.damagedSuffix)
             } else {
                 try directory.configuration.fileSystem.unlink(path)
@@ -228,14 +245,15 @@ extension TenantJournal {
     private func dropOldestSegment() -> Bool {
         guard
             let (segment, forgotten) = state.withLock({ state in
-                state.ledger.segmentToDrop().map { ($0, state.ledger.forgotten) }
+                state.ledger.giveUpOldest().map { ($0, state.ledger.forgotten) }
             })
         else { return false }
-        if segment.end > forgotten { reportAbandoned(segment, from: forgotten) }
+        // Not when the file could not be removed the last time: then its records are reported already.
+        if segment.end > forgotten && !segment.isGivenUp { reportAbandoned(segment, from: forgotten) }
         // Damaged or not: what the policy gives up must free its space.
-        guard removeFile(segment) else { return false }
+        guard removeFile(segment, keepsDamaged: false) else { return false }
         state.withLock { state in
-            state.ledger.drop(segment)
+            state.ledger.remove(segment.index)
             book(&state)
         }
         return true

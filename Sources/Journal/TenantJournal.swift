@@ -8,8 +8,8 @@ package struct JournalEvents: Sendable {
     /// Everything up to the position is durable: its sequence numbers may be acknowledged.
     package var onDurable: @Sendable (_ journal: TenantJournal, _ position: JournalPosition) -> Void = { _, _ in }
     package var onStateChange: @Sendable (_ journal: TenantJournal, _ state: JournalState) -> Void = { _, _ in }
-    /// With ``JournalFullPolicy/dropOldest``: these records, never stored, are about to be removed. They come in order, in
-    /// pieces of at most 1024, so that gap rows can be written.
+    /// With ``JournalFullPolicy/dropOldest``: these records, never stored, are about to be removed. They come segment by
+    /// segment, in order within each, in pieces of at most 1024, so that gap rows can be written.
     package var onAbandoned: @Sendable (_ journal: TenantJournal, _ records: [RecordHeader]) -> Void = { _, _ in }
 
     package init() {}
@@ -57,6 +57,8 @@ package final class TenantJournal: Sendable {
         /// Bytes booked in the directory's disk budget.
         var bookedBytes = 0
         var isClosing = false
+        /// The journal thread knows: what it does now for this journal is the last.
+        var isLastRound = false
         /// Set when the journal thread is done with this journal.
         var closeResult: Result<Void, JournalError>?
         var closeWaiters: [CheckedContinuation<Result<Void, JournalError>, Never>] = []
@@ -173,17 +175,16 @@ package final class TenantJournal: Sendable {
     }
 
     private func changeLedger(_ change: (inout JournalLedger) -> Void) {
-        let wakes = state.withLock { state -> Bool in
+        state.withLock { state in
             change(&state.ledger)
-            guard state.closeResult == nil else { return false }
+            guard state.closeResult == nil else { return }
             let isBlocked = state.trouble != nil || (state.waiters.first.map { $0.obstacle != .memory } ?? false)
             let minimum = isBlocked ? 0 : directory.configuration.forgottenSegmentBytes
             let isUseful =
                 isBlocked || !state.ledger.removableSegments().isEmpty
                 || state.ledger.lastSegmentIsSpent(minimum: minimum)
-            return isUseful && schedule(&state, urgent: isBlocked)
+            if isUseful { schedule(&state, urgent: isBlocked) }
         }
-        if wakes { wakeThread() }
     }
 
     // MARK: Closing
@@ -203,15 +204,15 @@ package final class TenantJournal: Sendable {
     /// - Parameter register: called when the close is not done yet.
     @discardableResult
     func beginClose(_ register: (inout State) -> Void) -> Result<Void, JournalError>? {
-        let (done, wakes, waiters) = state.withLock { state -> (Result<Void, JournalError>?, Bool, [Waiter]) in
-            if let result = state.closeResult { return (result, false, []) }
+        let (done, waiters) = state.withLock { state -> (Result<Void, JournalError>?, [Waiter]) in
+            if let result = state.closeResult { return (result, []) }
             state.isClosing = true
             register(&state)
             defer { state.waiters.removeAll() }
-            return (nil, schedule(&state, urgent: true), state.waiters)
+            schedule(&state, urgent: true)
+            return (nil, state.waiters)
         }
         for waiter in waiters { waiter.continuation.resume(returning: .failure(Self.closedError)) }
-        if wakes { wakeThread() }
         return done
     }
 
@@ -219,21 +220,13 @@ package final class TenantJournal: Sendable {
 
     // MARK: Shared helpers
 
-    /// Notes that the thread must look at this journal.
-    /// - Returns: whether ``wakeThread()`` is to be called, after the lock is released.
-    func schedule(_ state: inout State, urgent: Bool) -> Bool {
-        if state.isScheduled && (state.isUrgent || !urgent) { return false }
+    /// Notes that the thread must look at this journal, and wakes it. In one step with what it shall look at, under the same
+    /// lock: whoever asks for a cycle afterwards can rely on it that this journal takes part.
+    func schedule(_ state: inout State, urgent: Bool) {
+        if state.isScheduled && (state.isUrgent || !urgent) { return }
         state.isUrgent = state.isUrgent || urgent
-        return true
-    }
-
-    /// Follow-up of ``schedule(_:urgent:)``.
-    func wakeThread() {
-        let (isNew, urgent) = state.withLock { state in
-            defer { state.isScheduled = true }
-            return (!state.isScheduled, state.isUrgent)
-        }
-        directory.thread.schedule(isNew ? self : nil, urgent: urgent)
+        directory.thread.schedule(state.isScheduled ? nil : self, urgent: state.isUrgent)
+        state.isScheduled = true
     }
 
     /// Brings the directory's disk budget up to date.

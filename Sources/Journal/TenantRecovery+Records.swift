@@ -29,7 +29,8 @@ extension TenantRecovery {
         for (place, candidate) in candidates.enumerated() {
             let header = candidate.header
             let fileEnd = header.base + candidate.size - Int64(SegmentHeader.size)
-            if place > 0 {
+            // One that a later segment supersedes from its very beginning tells nothing about what was durable.
+            if place > 0, limits[place] > header.base {
                 noteGap(before: candidate, after: candidates[place - 1].header.index, ledger.segments.last?.end)
             }
             let entry = try scan(

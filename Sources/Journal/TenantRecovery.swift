@@ -77,6 +77,10 @@ struct TenantRecovery {
             let end = try recover(candidates, identity, &ledger, visit)
             let left = try listFolder(folder)
             ledger.finishRecovery(end: max(end, highestEnd(left)))
+            // The folder may be left over from an attempt that failed before anything was synced.
+            if ledger.segments.isEmpty, !dirtyFolders.contains(configuration.path) {
+                dirtyFolders.append(configuration.path)
+            }
             report.segments = ledger.segments.count
             report.bytes = ledger.bytesOnDisk
             return RecoveredTenant(

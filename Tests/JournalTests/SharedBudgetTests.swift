@@ -20,6 +20,17 @@ import Testing
         #expect(!budget.reserve(1, for: accounts[0]))
     }
 
+    /// Bytes that exist already count, but at nobody else's expense.
+    @Test func forcedBytesLeaveTheOthersTheirShare() {
+        let budget = SharedBudget(limit: 1000)
+        let hog = budget.open()
+        let other = budget.open()
+        budget.force(5000, for: hog)
+        #expect(!budget.reserve(1, for: hog))
+        #expect(budget.reserve(250, for: other))
+        #expect(!budget.reserve(1, for: other))
+    }
+
     @Test func anEmptyAccountMayExceedTheBoundOnce() {
         let budget = SharedBudget(limit: 100)
         let account = budget.open()
@@ -78,7 +89,8 @@ import Testing
                 let excess = accounts.reduce(0) { $0 + max(0, $1.used - share) }
                 let more = max(0, accounts[place].used + bytes - share) - max(0, accounts[place].used - share)
                 let fits =
-                    excess + more <= limit - share * accounts.count || (whenEmpty && accounts[place].used == 0)
+                    more == 0 || excess + more <= limit - share * accounts.count
+                    || (whenEmpty && accounts[place].used == 0)
                 #expect(
                     budget.reserve(bytes, for: accounts[place].account, whenEmpty: whenEmpty) == fits,
                     "seed \(seed), step \(step)"
