@@ -16,6 +16,10 @@ struct ScadaIngestion: AsyncParsableCommand {
               scada-ingestion --config scada.env
                   run the daemon
 
+            COMPLETION
+              scada-ingestion --generate-completion-script bash > /etc/bash_completion.d/scada-ingestion
+                  also zsh and fish
+
             EXIT CODES
               0   done
               64  wrong usage

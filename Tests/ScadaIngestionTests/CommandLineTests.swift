@@ -25,7 +25,8 @@ import Testing
 
     @Test(arguments: [
         ["bogus"], ["--bogus"], ["serve", "x"], ["--config"], ["migrate", "--tenant", "x"], ["migrate", "--tenant"],
-        ["migrate", "--master-only", "--all-tenants"], ["version", "x"], ["encrypt-secret", "hunter2secret"],
+        ["migrate", "--master-only", "--all-tenants"], ["migrate", "--master-only", "--reencrypt"], ["version", "x"],
+        ["encrypt-secret", "hunter2secret"],
         ["migrate", "--all-tenants", "--tenant", "8f14e45f-ceea-467f-a5d1-7b1a3c0a9b10"],
         ["environment", "--examples"],
         ["tenant", "add"], ["tenant", "add", "--slug", "", "--database-url", "x"], ["tenant", "bogus"],

@@ -71,6 +71,18 @@ import Testing
         #expect(noSecret.error.contains("no secret was given"))
     }
 
+    @Test func reencryptWithoutAKeyIs78() throws {
+        let outcome = try Program.run(["migrate", "--reencrypt"], environment: ["DATABASE_URL": Self.deadURL])
+        #expect(outcome.exitCode == 78)
+        #expect(outcome.error.hasPrefix("scada-ingestion: ENCRYPTION_KEY is not set"))
+    }
+
+    @Test(arguments: ["bash", "zsh", "fish"]) func completionScripts(_ shell: String) throws {
+        let outcome = try Program.run(["--generate-completion-script", shell])
+        #expect(outcome.exitCode == 0)
+        #expect(outcome.output.contains("reencrypt"))
+    }
+
     @Test func aNewKeyIsAKey() throws {
         let outcome = try Program.run(["encrypt-secret", "--new-key"])
         #expect(outcome.exitCode == 0)

@@ -1,4 +1,5 @@
 import FoundationEssentials
+import OPCUASecurity
 import TimescaleStore
 
 /// One run of `migrate`: which databases, in which order, and a line for each as it ends.
@@ -14,13 +15,24 @@ struct MigrationRun {
     let master: DatabaseURL
     let dryRun: Bool
     private let migrator = Migrator()
-    private var done = 0
+    /// Databases that are as they should be, and others.
+    var done = 0
     private var failed = 0
+    /// Passwords that no key opens.
+    var unreadable = 0
 
     init(pool: ConnectionPool, master: DatabaseURL, dryRun: Bool) {
         self.pool = pool
         self.master = master
         self.dryRun = dryRun
+    }
+
+    /// Instead of migrating: the tenants' passwords.
+    /// - Returns: whether all of them could be looked at. Those that no key opens are counted in ``unreadable``.
+    mutating func performReencryption(_ scope: Scope, cipher: SecretCipher) async -> Bool {
+        guard let chosen = await tenants(scope, false) else { return false }
+        await reencrypt(chosen, cipher: cipher)
+        return failed == 0
     }
 
     /// - Returns: whether every database is as it should be now.
@@ -114,13 +126,13 @@ struct MigrationRun {
         if dryRun, !report.sql.isEmpty { Console.output(report.sql) }
     }
 
-    private mutating func failed(_ what: String, _ error: StoreError, _ variable: String, cure: String? = nil) {
+    mutating func failed(_ what: String, _ error: StoreError, _ variable: String, cure: String? = nil) {
         failed += 1
         let cure = (cure ?? DatabaseCommand.cure(error, variable: variable)).map { "; \($0)" } ?? ""
         Console.error("\(what): \(error)\(cure)")
     }
 
-    private func say(_ line: String) { Console.output(dryRun ? "-- \(line)" : line) }
+    func say(_ line: String) { Console.output(dryRun ? "-- \(line)" : line) }
 
     private func elapsed(since start: ContinuousClock.Instant) -> String { Self.format(.now - start) }
 

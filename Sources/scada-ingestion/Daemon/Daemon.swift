@@ -153,19 +153,10 @@ enum Daemon {
         options.maximumListeners = listeners
         options.aggregationInterval = configuration.aggregation.interval
         options.maximumBufferSize = configuration.aggregation.maxReadings
-        switch configuration.database.directCompress {
-        case .automatic: options.directCompress = .automatic
-        case .on: options.directCompress = .on
-        case .off: options.directCompress = .off
-        }
+        options.directCompress = configuration.database.directCompress
         options.configurationPoll = configuration.configurationPollInterval
         options.shutdownGrace = configuration.shutdownGrace
-        options.connections.connectionTimeout = configuration.opc.connectionTimeout.milliseconds
-        options.connections.sessionTimeout = Double(configuration.opc.sessionTimeout.milliseconds)
-        options.connections.reconnectDelay = configuration.opc.reconnectDelay.milliseconds
-        options.connections.maximumAttempts = configuration.opc.maxReconnectAttempts
-        options.connections.allowPlaintextPassword = configuration.opc.allowPlaintextPassword
-        options.connections.allowDeprecatedPolicies = configuration.opc.allowDeprecatedPolicies
+        options.connections = configuration.opc.connectionDefaults
         let passwords = try PasswordStore(configuration, logger: logger)
         options.openPassword = { try passwords.open($0) }
         return options

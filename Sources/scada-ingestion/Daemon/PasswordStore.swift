@@ -4,10 +4,6 @@ import Synchronization
 
 /// Opens and makes the passwords of `scada_connections`.
 final class PasswordStore: Sendable {
-    struct Failure: Error, CustomStringConvertible {
-        var description: String
-    }
-
     private let cipher: SecretCipher?
     private let logger: Logger
     private let hasWarned = Mutex(false)
@@ -19,14 +15,7 @@ final class PasswordStore: Sendable {
 
     /// - Throws: what is wrong, without quoting the secret.
     func open(_ stored: String) throws -> String {
-        guard let cipher else {
-            if SecretCipher.needsKey(stored) {
-                throw Failure(description: "it is encrypted and ENCRYPTION_KEY is not set")
-            }
-            warn()
-            return stored
-        }
-        let opened = try cipher.open(stored)
+        let opened = try cipher.openStored(stored)
         if opened.form == .plain { warn() }
         return opened.plaintext
     }
@@ -49,7 +38,7 @@ final class PasswordStore: Sendable {
             logger.warning(
                 """
                 passwords of OPC UA connections are stored in plain text; set ENCRYPTION_KEY and encrypt them with \
-                scada-ingestion encrypt-secret
+                scada-ingestion migrate --reencrypt
                 """
             )
         }
