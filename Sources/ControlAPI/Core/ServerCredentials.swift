@@ -53,14 +53,17 @@ final class ServerCredentials: @unchecked Sendable {
 }
 
 /// The core copies the texts.
+///
+/// Authorities are always given: with a config fetcher the core asserts that there are some, and Debian's build, which
+/// keeps assertions, would abort the process. Without client certificates nothing is ever checked against them, and the
+/// server's own certificate serves.
 private func makeConfig(_ set: CertificateFiles.Contents) -> OpaquePointer? {
     set.key.withCString { key in
         set.certificate.withCString { certificate in
             var pair = grpc_ssl_pem_key_cert_pair(private_key: key, cert_chain: certificate)
-            guard let clientCA = set.clientCA else {
-                return grpc_ssl_server_certificate_config_create(nil, &pair, 1)
+            return (set.clientCA ?? set.certificate).withCString {
+                grpc_ssl_server_certificate_config_create($0, &pair, 1)
             }
-            return clientCA.withCString { grpc_ssl_server_certificate_config_create($0, &pair, 1) }
         }
     }
 }
