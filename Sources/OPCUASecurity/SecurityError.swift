@@ -1,3 +1,5 @@
+package import OPCUACodec
+
 /// A check of the secure channel, a certificate or a key that failed: which one, and what to do. Never holds a secret.
 package struct SecurityError: Error, Equatable, Sendable, CustomStringConvertible {
     /// Named like the OPC UA status codes where there is one. Extensible: a `switch` needs a `default`.
@@ -19,6 +21,9 @@ package struct SecurityError: Error, Equatable, Sendable, CustomStringConvertibl
         package static let badCertificateInvalid = Code("BadCertificateInvalid")
         package static let badSecurityModeRejected = Code("BadSecurityModeRejected")
         package static let badIdentityTokenInvalid = Code("BadIdentityTokenInvalid")
+        package static let badConfigurationError = Code("BadConfigurationError")
+        package static let badNothingToDo = Code("BadNothingToDo")
+        package static let badTooManyMatches = Code("BadTooManyMatches")
     }
 
     package var code: Code
@@ -30,4 +35,27 @@ package struct SecurityError: Error, Equatable, Sendable, CustomStringConvertibl
     }
 
     package var description: String { "\(code): \(message)" }
+
+    /// The code as a number, for Error messages to a peer and for errors of other layers.
+    package var status: StatusCode {
+        switch code {
+        case .badTcpMessageTypeInvalid: .badTcpMessageTypeInvalid
+        case .badTcpMessageTooLarge: .badTcpMessageTooLarge
+        case .badTcpSecureChannelUnknown: .badTcpSecureChannelUnknown
+        case .badSecureChannelTokenUnknown: .badSecureChannelTokenUnknown
+        case .badSequenceNumberInvalid: .badSequenceNumberInvalid
+        case .badSecurityPolicyRejected: .badSecurityPolicyRejected
+        case .badSecurityModeRejected: .badSecurityModeRejected
+        case .badRequestTooLarge: .badRequestTooLarge
+        case .badDecodingError: .badDecodingError
+        case .badNonceInvalid: .badNonceInvalid
+        case .badCertificateInvalid: .badCertificateInvalid
+        case .badIdentityTokenInvalid: .badIdentityTokenInvalid
+        case .badConfigurationError: .badConfigurationError
+        case .badNothingToDo: .badNothingToDo
+        case .badTooManyMatches: .badTooManyMatches
+        case .badInternalError: .badInternalError
+        default: .badSecurityChecksFailed
+        }
+    }
 }
