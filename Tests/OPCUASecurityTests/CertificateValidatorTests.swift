@@ -158,6 +158,13 @@ struct CertificateValidatorTests {
             chain: ["selfSigned"],
             trusted: ["selfSigned"],
             uri: "urn:plant:other",
+            warnings: [.wrongApplicationUri]
+        ),
+        Case(
+            chain: ["server", "area"],
+            trusted: ["root"],
+            lists: allLists,
+            uri: "urn:plant:other",
             problem: .wrongApplicationUri
         ),
         Case(chain: ["short"], trusted: ["short"], problem: .keyTooShort),
@@ -197,7 +204,8 @@ struct CertificateValidatorTests {
     func namesTheCommand(_ each: Case) throws {
         let plant = Plant.shared
         let curable: [Check] = [
-            .untrusted, .chainIncomplete, .wrongHost, .revocationUnknown, .issuerRevocationUnknown, .weakSignature,
+            .untrusted, .chainIncomplete, .wrongHost, .wrongApplicationUri, .revocationUnknown,
+            .issuerRevocationUnknown, .weakSignature,
             .issuerKeyUsage,
         ]
         guard let expected = each.problem, curable.contains(expected) else { return }

@@ -153,10 +153,13 @@ package struct Thumbprint: Hashable, Sendable, CustomStringConvertible {
         bytes = stride(from: 0, to: 40, by: 2).map { digits[$0] << 4 | digits[$0 + 1] }
     }
 
-    package var description: String {
-        let digits = Array("0123456789ABCDEF".utf8)
-        return String(decoding: bytes.flatMap { [digits[Int($0 >> 4)], digits[Int($0 & 15)]] }, as: UTF8.self)
-    }
+    package var description: String { hexadecimal(bytes) }
+}
+
+/// Two upper-case digits a byte.
+func hexadecimal(_ bytes: [UInt8]) -> String {
+    let digits = Array("0123456789ABCDEF".utf8)
+    return String(decoding: bytes.flatMap { [digits[Int($0 >> 4)], digits[Int($0 & 15)]] }, as: UTF8.self)
 }
 
 /// RFC 5280, 4.2.1.3, with OpenSSL's bits.

@@ -11,7 +11,7 @@ package struct AsymmetricHeader: Equatable, Sendable {
     /// SHA-1 of the receiver's certificate; nil under policy None.
     package var receiverThumbprint: [UInt8]?
 
-    /// Part 6, table 44: SecurityPolicyUri has at most 255 bytes.
+    /// Part 6, 6.7.2.3: SecurityPolicyUri has at most 255 bytes.
     static let maximumPolicyLength = 255
 
     /// Reads it from a whole OpenSecureChannel chunk, message header included.

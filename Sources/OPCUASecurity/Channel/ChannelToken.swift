@@ -26,7 +26,7 @@ struct ChannelKeys: Sendable {
                 )
             }
         }
-        // Part 6, 6.7.5, table 48: the client's keys come from the server's nonce as the secret and the client's as seed.
+        // Part 6, 6.7.5: the client's keys come from the server's nonce as the secret and the client's as seed.
         func keys(ofClient: Bool) throws(SecurityError) -> DirectionKeys {
             try DirectionKeys(
                 policy: policy,

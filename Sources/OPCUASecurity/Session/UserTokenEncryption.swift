@@ -6,7 +6,7 @@ package struct EncryptedPassword: Equatable, Sendable {
 }
 
 /// Encryption of passwords for user identity tokens, in the legacy form all servers with RSA policies understand
-/// (Part 4, 7.41.2.2, table 185): the length of what follows as UInt32, the secret, the server's nonce.
+/// (Part 4, 7.41.2.2): the length of what follows as UInt32, the secret, the server's nonce.
 package enum UserTokenEncryption {
     /// Longer passwords are refused: both ends would have to carry them through dozens of RSA blocks.
     package static let maximumPasswordSize = 4096

@@ -3,9 +3,10 @@ import COpenSSL
 /// Decides about a peer's certificate (Part 4, 6.1.3): a computation on values, without I/O or clock.
 ///
 /// The anchor is the first certificate of the chain, leaf first, that the operator trusts. Checks of what stands above it
-/// do not count. A leaf that is itself the anchor was compared and accepted by the operator: then a host name that does
-/// not fit, a SHA-1 signature, unknown issuers and missing revocation lists are warnings. Validity, key length, usage,
-/// ApplicationUri and a revocation that is known always count.
+/// do not count. A leaf that is itself the anchor was compared and accepted by the operator: then a host name or an
+/// ApplicationUri that does not fit (devices of the field are renamed and readdressed more often than they get new
+/// certificates), a SHA-1 signature, unknown issuers and missing revocation lists are warnings. Validity, key length,
+/// usage and a revocation that is known always count.
 struct CertificateValidator {
     let leaf: Certificate
     let builder: ChainBuilder
@@ -52,7 +53,7 @@ struct CertificateValidator {
         add(checkSignatureHash(), tolerated: isPinned)
         if anchor == nil { add(untrusted()) }
         add(checkHostName(), tolerated: isPinned)
-        add(checkApplicationUri())
+        add(checkApplicationUri(), tolerated: isPinned)
         add(checkUsage())
         for problem in checkIssuers() where !fatal.contains(where: { $0.check == problem.check }) { add(problem) }
         fatal.sort { $0.check < $1.check }
@@ -192,7 +193,8 @@ struct CertificateValidator {
             check: .wrongApplicationUri,
             message: "certificate \(leaf) belongs to application \"\(leaf.uris.first ?? "")\"; the peer says it is"
                 + " \"\(uri)\"",
-            advice: "Give the peer a certificate with its own ApplicationUri, or correct the peer's ApplicationUri"
+            advice:
+                "Give the peer a certificate with its own ApplicationUri, or correct the peer's ApplicationUri\(orTrustIt)"
         )
     }
 

@@ -81,7 +81,7 @@ enum FileAccess {
     static func write(_ bytes: [UInt8], to path: String, mode: mode_t) throws(SecurityError) {
         let folder = String(path[..<(path.lastIndex(of: "/") ?? path.startIndex)])
         let name = path[(path.lastIndex(of: "/").map { path.index(after: $0) } ?? path.startIndex)...]
-        let suffix = Thumbprint(try SecureRandom.bytes(8)).description
+        let suffix = hexadecimal(try SecureRandom.bytes(8))
         let temporary = "\(folder)/.\(name).\(suffix)"
         let file = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode)
         guard file >= 0 else { throw failure(temporary) }
