@@ -237,6 +237,41 @@ struct SecuredChannelTests {
         #expect(throws: SecurityError.self) { try codec.choose(mode: .signAndEncrypt) }
     }
 
+    /// A server's way to its codec, from the bytes of the first message on.
+    @Test(arguments: cases)
+    func acceptsClients(_ vector: Vectors.Case) throws {
+        let own = try vector.identity(.server)
+        let policy = try vector.securityPolicy()
+        let chunk = [UInt8](vector.openFromClient[0])
+        var header = try chunk.withUnsafeBytes { try AsymmetricHeader.peek($0) }
+        let (security, peer) = try ChannelSecurity.accepting(header, own: own, allowed: [.none, policy])
+        #expect(try peer?.leaf == vector.identity(.client).certificate)
+        var codec = SecureChannelCodec(security: security)
+        #expect(try decodeChunk(&codec, chunk).body == [UInt8](vector.openBody))
+        try codec.choose(mode: .sign)
+
+        func refuses(
+            _ header: AsymmetricHeader,
+            _ own: ApplicationIdentity?,
+            _ allowed: Set<SecurityPolicy>,
+            _ expected: SecurityError.Code
+        ) {
+            let error = #expect(throws: SecurityError.self) {
+                try ChannelSecurity.accepting(header, own: own, allowed: allowed)
+            }
+            #expect(error?.code == expected)
+        }
+        refuses(header, own, [.none], .badSecurityPolicyRejected)
+        refuses(header, nil, [policy], .badSecurityPolicyRejected)
+        refuses(header, try vector.identity(.client), [policy], .badCertificateInvalid)
+        header.senderCertificate = nil
+        refuses(header, own, [policy], .badCertificateInvalid)
+        header.policyURI = nil
+        refuses(header, own, [policy], .badSecurityPolicyRejected)
+        header.policyURI = SecurityPolicy.none.uri
+        #expect(try ChannelSecurity.accepting(header, own: own, allowed: [.none]).security.policy == .none)
+    }
+
     @Test func refusesAnotherCertificateLater() throws {
         let vector = try #require(Self.cases.first { $0.policy == "Basic256Sha256" })
         let own = try vector.identity(.client)
