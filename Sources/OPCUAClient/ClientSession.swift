@@ -1,12 +1,4 @@
-#if canImport(Glibc)
-import Glibc
-#elseif canImport(Musl)
-import Musl
-#else
-import Darwin
-#endif
 import NIOCore
-import NIOPosix
 import OPCUACodec
 
 /// A session on a channel: what the long-running connection and the tools have in common.
@@ -19,11 +11,15 @@ final class ClientSession {
     var machine = SessionStateMachine()
     /// The endpoint chosen by GetEndpoints or CreateSession.
     private(set) var endpoint: EndpointDescription?
-    private(set) var namespaces: [String] = []
+    /// All that the server offered to the last session.
+    private(set) var endpoints: [EndpointDescription] = []
+    var namespaces: [String] = []
     var limits: ServerLimits
+    /// What is being done or was done last: names the step in which an attempt failed.
+    var step = ConnectStep.connect
     /// By then everything of this attempt has to be done; nil outside of attempts.
     var deadline: NIODeadline?
-    private var dialing: EventLoopPromise<any Channel>?
+    var dialing: EventLoopPromise<any Channel>?
 
     init(configuration: ConnectionConfiguration, eventLoop: any EventLoop, limits: ServerLimits) {
         self.configuration = configuration
@@ -43,6 +39,7 @@ final class ClientSession {
     /// Dials and opens a secure channel.
     func openChannel(to url: EndpointURL, isolation: isolated (any Actor)? = #isolation) async throws(OPCUAClientError)
     {
+        step = .connect
         let channel = try await dial(
             url,
             parameters: ClientChannel.Parameters(
@@ -54,87 +51,10 @@ final class ClientSession {
             )
         )
         self.channel = channel
+        step = .secureChannel
         try await channel.opened()
         limits.sendChunkSize = channel.limits?.sendChunkSize
         limits.receiveChunkSize = channel.limits?.receiveChunkSize
-    }
-
-    /// Fails the TCP connection that is being made.
-    func abandonDial() { dialing?.fail(OPCUAClientError.stopped) }
-
-    private func dial(
-        _ url: EndpointURL,
-        parameters: ClientChannel.Parameters,
-        isolation: isolated (any Actor)? = #isolation
-    ) async throws(OPCUAClientError) -> ClientChannel {
-        var bootstrap = ClientBootstrap(group: eventLoop)
-            .connectTimeout(timeout)
-            .channelOption(.socketOption(.so_keepalive), value: 1)
-            .channelOption(.tcpOption(.tcp_nodelay), value: 1)
-            // Small to begin with: a thousand quiet connections must not hold a thousand large buffers.
-            .channelOption(
-                .recvAllocator,
-                value: AdaptiveRecvByteBufferAllocator(minimum: 512, initial: 2048, maximum: 262_144)
-            )
-            .channelInitializer { channel in
-                channel.eventLoop.makeCompletedFuture {
-                    try channel.pipeline.syncOperations.addHandler(ClientChannel(parameters))
-                }
-            }
-        #if os(Linux)
-        // TCP_USER_TIMEOUT: bytes not acknowledged for so long break the connection, whatever the kernel's patience.
-        bootstrap = bootstrap.channelOption(
-            ChannelOptions.Types.SocketOption(level: .tcp, name: .init(rawValue: 18)),
-            value: 20_000
-        )
-        #endif
-        do {
-            let promise = eventLoop.makePromise(of: (any Channel).self)
-            dialing = promise
-            defer { dialing = nil }
-            // Failed by `abandonDial`, the promise leaves nobody who would close a connection that comes late.
-            bootstrap.connect(host: url.host, port: url.port).whenComplete { result in
-                promise.completeWith(result)
-                promise.futureResult.whenFailure { _ in
-                    if case .success(let late) = result { late.close(promise: nil) }
-                }
-            }
-            let channel = try await promise.futureResult.get()
-            return try channel.pipeline.syncOperations.handler(type: ClientChannel.self)
-        } catch {
-            if let stopped = error as? OPCUAClientError { throw stopped }
-            throw OPCUAClientError(
-                .connectFailed,
-                "cannot connect to \(url.host) port \(url.port): \(Self.words(error))",
-                status: .badConnectionRejected,
-                advice: "Check that the server runs, the name resolves, and no firewall is between"
-            )
-        }
-    }
-
-    /// NIO's errors in one line.
-    private static func words(_ error: any Error) -> String {
-        if let error = error as? NIOConnectionError {
-            if let dns = error.dnsAError ?? error.dnsAAAAError { return "the name does not resolve (\(dns))" }
-            let reasons = error.connectionErrors.map { words($0.error) }
-            return reasons.isEmpty ? "no address" : reasons.joined(separator: ", ")
-        }
-        if let error = error as? IOError { return systemError(error.errnoCode) }
-        if let error = error as? ChannelError, case .connectTimeout(let after) = error {
-            return "no answer within \(after.nanoseconds / 1_000_000) ms"
-        }
-        return "\(error)"
-    }
-
-    private static func systemError(_ code: CInt) -> String {
-        switch code {
-        case ECONNREFUSED: "connection refused"
-        case EHOSTUNREACH, ENETUNREACH: "no route to the host"
-        case ECONNRESET: "connection reset"
-        case ETIMEDOUT: "no answer"
-        case EMFILE, ENFILE: "this process has no file descriptor left"
-        default: "system error \(code)"
-        }
     }
 
     func detach() {
@@ -174,12 +94,15 @@ final class ClientSession {
         isolation: isolated (any Actor)? = #isolation
     ) async throws(OPCUAClientError) {
         machine.gone()
+        step = .endpoints
         // Every time: another server of a redundant set, or the same after a change, may offer others.
+        endpoints = try await getEndpoints(url: url)
         endpoint = try EndpointSelection.endpoint(
-            in: try await getEndpoints(url: url),
+            in: endpoints,
             mode: configuration.securityMode,
             policyURI: configuration.securityPolicyURI
         )
+        step = .createSession
         let request = CreateSessionRequest(
             clientDescription: ApplicationDescription(
                 applicationUri: configuration.applicationURI,
@@ -208,6 +131,7 @@ final class ClientSession {
         guard let endpoint else {
             throw OPCUAClientError(.protocolViolation, "no endpoint was chosen before ActivateSession")
         }
+        step = .activateSession
         let policy = try EndpointSelection.tokenPolicy(in: endpoint, identity: configuration.identity)
         let response = try await call(
             ActivateSessionRequest(
@@ -264,108 +188,6 @@ final class ClientSession {
         }
     }
 
-    /// Namespaces and limits: read in every new session.
-    func learn(isolation: isolated (any Actor)? = #isolation) async throws(OPCUAClientError) {
-        try await readNamespaces()
-        try await readLimits()
-    }
-
-    func readNamespaces(isolation: isolated (any Actor)? = #isolation) async throws(OPCUAClientError) {
-        let values = try await read([WellKnownNodeId.serverNamespaceArray])
-        guard let value = values.first, case .array(.string, let elements, _) = value.value else {
-            throw OPCUAClientError(
-                .protocolViolation,
-                "the server's namespace table cannot be read",
-                status: values.first?.status
-            )
-        }
-        namespaces = elements.map { element in
-            if case .string(let text) = element { return text ?? "" }
-            return ""
-        }
-    }
-
-    /// Part 5, 6.3.2 and 6.3.11. Every one of these nodes is optional.
-    private func readLimits(isolation: isolated (any Actor)? = #isolation) async throws(OPCUAClientError) {
-        let nodes: [(NodeId, (inout ServerLimits, Variant) -> Void)] = [
-            (
-                WellKnownNodeId.serverServerCapabilitiesOperationLimitsMaxNodesPerRead,
-                { $0.maxNodesPerRead = $1.number }
-            ),
-            (
-                WellKnownNodeId.serverServerCapabilitiesOperationLimitsMaxNodesPerBrowse,
-                { $0.maxNodesPerBrowse = $1.number }
-            ),
-            (
-                WellKnownNodeId.serverServerCapabilitiesOperationLimitsMaxMonitoredItemsPerCall,
-                { $0.maxMonitoredItemsPerCall = $1.number }
-            ),
-            (
-                WellKnownNodeId.serverServerCapabilitiesOperationLimitsMaxNodesPerHistoryReadData,
-                { $0.maxNodesPerHistoryReadData = $1.number }
-            ),
-            (
-                WellKnownNodeId.serverServerCapabilitiesMaxMonitoredItemsPerSubscription,
-                { $0.maxMonitoredItemsPerSubscription = $1.number }
-            ),
-            (
-                WellKnownNodeId.serverServerCapabilitiesMaxSubscriptionsPerSession,
-                { $0.maxSubscriptionsPerSession = $1.number }
-            ),
-            (
-                WellKnownNodeId.serverServerCapabilitiesMaxMonitoredItemsQueueSize,
-                { $0.maxMonitoredItemsQueueSize = $1.number }
-            ),
-            (
-                WellKnownNodeId.serverServerCapabilitiesMaxBrowseContinuationPoints,
-                { $0.maxBrowseContinuationPoints = $1.number.map { UInt16(clamping: $0) } }
-            ),
-            (
-                WellKnownNodeId.serverServerCapabilitiesMinSupportedSampleRate,
-                { if case .double(let rate) = $1 { $0.minSupportedSampleRate = rate } }
-            ),
-        ]
-        let values: [DataValue]
-        do throws(OPCUAClientError) {
-            values = try await read(nodes.map(\.0))
-        } catch {
-            // A server that refuses to tell its limits is not a reason to go without its values.
-            if error.code == .serviceFault { return }
-            throw error
-        }
-        for (node, value) in zip(nodes, values) where !value.status.isBad { node.1(&limits, value.value) }
-    }
-
-    /// Reads one attribute of each node, in calls the server bears.
-    func read(
-        _ nodes: [NodeId],
-        attribute: UInt32 = AttributeId.value,
-        timestamps: TimestampsToReturn = .both,
-        isolation: isolated (any Actor)? = #isolation
-    ) async throws(OPCUAClientError) -> [DataValue] {
-        var values: [DataValue] = []
-        values.reserveCapacity(nodes.count)
-        var rest = nodes[...]
-        while !rest.isEmpty {
-            let part = rest.prefix(limits.nodesPerRead)
-            rest = rest.dropFirst(part.count)
-            let response = try await call(
-                ReadRequest(
-                    timestampsToReturn: timestamps,
-                    nodesToRead: part.map { ReadValueId(nodeId: $0, attributeId: attribute) }
-                )
-            )
-            guard response.results.count == part.count else {
-                throw OPCUAClientError(
-                    .protocolViolation,
-                    "Read of \(part.count) nodes was answered with \(response.results.count) values"
-                )
-            }
-            values += response.results
-        }
-        return values
-    }
-
     /// CloseSession (Part 4, 5.7.4); its failure does not matter any more.
     func close(
         deleteSubscriptions: Bool,
@@ -378,32 +200,13 @@ final class ClientSession {
     }
 }
 
-/// Part 6, A.1.
-package enum AttributeId {
-    package static let nodeClass: UInt32 = 2
-    package static let browseName: UInt32 = 3
-    package static let displayName: UInt32 = 4
-    package static let description: UInt32 = 5
-    package static let value: UInt32 = 13
-    package static let dataType: UInt32 = 14
-    package static let valueRank: UInt32 = 15
-    package static let accessLevel: UInt32 = 17
-    package static let userAccessLevel: UInt32 = 18
-    package static let minimumSamplingInterval: UInt32 = 19
-    package static let historizing: UInt32 = 20
-    package static let dataTypeDefinition: UInt32 = 23
-}
-
-extension Variant {
-    /// A limit: any unsigned integer type servers answer with.
-    var number: UInt32? {
-        switch self {
-        case .uint32(let value): value
-        case .uint16(let value): UInt32(value)
-        case .byte(let value): UInt32(value)
-        case .uint64(let value): UInt32(clamping: value)
-        case .int32(let value): UInt32(clamping: value)
-        default: nil
-        }
-    }
+/// What an attempt to connect does one after another; the raw value is fit for people.
+package enum ConnectStep: String, Sendable {
+    case connect = "connect"
+    case secureChannel = "open secure channel"
+    case endpoints = "get endpoints"
+    case createSession = "create session"
+    case activateSession = "activate session"
+    case read = "read"
+    case browse = "browse"
 }

@@ -9,6 +9,12 @@ package struct NodeIdText: Hashable, Sendable {
     package var namespace: Namespace
     package var identifier: NodeId.Identifier
 
+    /// The node of one server run, its namespace by index.
+    package init(_ node: NodeId) {
+        namespace = .index(node.namespaceIndex)
+        identifier = node.identifier
+    }
+
     /// Parses the text form; the error says what is wrong in words fit for the person who typed it.
     package init(parsing text: String) throws(NodeIdTextError) {
         var rest = Substring(text)
