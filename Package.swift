@@ -97,7 +97,11 @@ let package = Package(
         .testTarget(name: "MetricsTests", dependencies: ["Metrics"], swiftSettings: settings),
         .testTarget(name: "OPCUACodecTests", dependencies: ["OPCUACodec"], swiftSettings: settings),
         .testTarget(name: "OPCUASecurityTests", dependencies: ["OPCUASecurity"], swiftSettings: settings),
-        .testTarget(name: "OPCUAClientTests", dependencies: ["OPCUAClient"], swiftSettings: settings),
+        .testTarget(
+            name: "OPCUAClientTests",
+            dependencies: ["OPCUACodec", "OPCUAClient", nioCore, nioPosix, logging],
+            swiftSettings: settings
+        ),
         .testTarget(
             name: "JournalTests",
             dependencies: ["CChecksum", "Journal", system],

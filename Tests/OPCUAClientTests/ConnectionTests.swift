@@ -1,0 +1,255 @@
+import FoundationEssentials
+import Logging
+import NIOCore
+import NIOPosix
+import OPCUACodec
+import Synchronization
+import Testing
+
+@testable import OPCUAClient
+
+/// What no good server does, and what the connection makes of it. The real servers are met in the system tests.
+@Suite("Connection against a server that misbehaves", .timeLimit(.minutes(2)))
+struct ConnectionTests {
+    /// Runs a connection with one tag against the server until `body` returns, then shuts it down.
+    static func with(
+        _ server: ServerDouble,
+        timeout: Int64 = 5000,
+        configure: (inout ConnectionConfiguration) -> Void = { _ in },
+        _ body: (OPCUAConnection, RecordingConsumer) async throws -> Void
+    ) async throws {
+        var configuration = ConnectionConfiguration(
+            id: UUID(),
+            endpointURLs: [server.url],
+            items: [MonitoredItemSpecification(handle: 0, nodeID: .objects)]
+        )
+        configuration.publishingInterval = 100
+        configuration.reconnectDelay = 20
+        configuration.maximumReconnectDelay = 50
+        configuration.connectionTimeout = timeout
+        configure(&configuration)
+        let consumer = RecordingConsumer()
+        let connection = OPCUAConnection(
+            configuration: configuration,
+            eventLoop: MultiThreadedEventLoopGroup.singleton.next(),
+            consumer: consumer,
+            logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() },
+            jitterSeed: 1
+        )
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            group.addTask { await connection.run() }
+            let result: Result<Void, any Error>
+            do { result = .success(try await body(connection, consumer)) } catch { result = .failure(error) }
+            await connection.shutdown(keepSubscriptions: false)
+            try await group.waitForAll()
+            try result.get()
+        }
+        await server.close()
+    }
+
+    static let publish = PublishRequest.binaryEncodingId
+    static let republish = RepublishRequest.binaryEncodingId
+
+    @Test func deliversInOrderAndClosesItsSession() async throws {
+        let server = try await ServerDouble { request in
+            guard request.type == Self.publish, request.count < 5 else { return .usual }
+            return .body(ServerDouble.notification(request, UInt32(request.count) + 1))
+        }
+        try await Self.with(server) { _, consumer in
+            #expect(await consumer.wait { $0.values.count == 5 })
+            #expect(consumer.record.withLock { $0.values } == [1, 2, 3, 4, 5])
+            #expect(server.sessionsOpen == 1)
+        }
+        #expect(server.sessionsOpen == 0)
+    }
+
+    @Test(
+        arguments: [
+            (Array("HTTP/1.1 400 Bad Request\r\n\r\n".utf8), OPCUAClientError.Code.protocolViolation),
+            ([0, 0, 0, 0, 0, 0, 0, 0], .protocolViolation),
+            (Array("ACKF".utf8) + [0xFF, 0xFF, 0xFF, 0x7F], .protocolViolation),
+            (Array("ACKF".utf8) + [8, 0, 0, 0], .protocolViolation),
+            (Array("MSGF".utf8) + [8, 0, 0, 0], .protocolViolation),
+            (Array("ERRF".utf8) + [16, 0, 0, 0, 0, 0, 0x0F, 0x80, 0xFF, 0xFF, 0xFF, 0xFF], .serverError),
+        ] as [([UInt8], OPCUAClientError.Code)]
+    )
+    func namesWhatIsNotOPCUA(bytes: [UInt8], code: OPCUAClientError.Code) async throws {
+        let server = try await ServerDouble(raw: bytes)
+        try await Self.with(server) { _, consumer in
+            #expect(await consumer.wait { !$0.errors.isEmpty })
+            #expect(consumer.record.withLock { $0.errors.first } == code)
+        }
+    }
+
+    @Test func aServerThatNeverAnswersTimesOut() async throws {
+        let server = try await ServerDouble { _ in .body(nil) }
+        try await Self.with(server, timeout: 200) { _, consumer in
+            #expect(await consumer.wait { $0.errors.contains(.timeout) })
+        }
+    }
+
+    @Test(arguments: ["token", "sequence", "type"])
+    func aBrokenChunkClosesTheConnectionWithAName(what: String) async throws {
+        let server = try await ServerDouble { request in
+            guard request.type == Self.publish, request.count == 0 else { return .usual }
+            let body = ServerDouble.notification(request, 1)
+            switch what {
+            case "token": return .bytes(ServerDouble.chunk(body, requestID: 1, sequence: 1000, token: 99))
+            case "sequence": return .bytes(ServerDouble.chunk(body, requestID: 1, sequence: 1000))
+            default: return .bytes(Array("XXXF".utf8) + [8, 0, 0, 0])
+            }
+        }
+        try await Self.with(server) { _, consumer in
+            #expect(await consumer.wait { $0.errors.contains(.protocolViolation) })
+            #expect(
+                await consumer.wait { $0.statuses.last?.state == .connected && $0.events.contains(.reactivated) }
+            )
+        }
+    }
+
+    /// gopcua issue 895 in its other form: the session is well, the subscriptions are not.
+    @Test func forgottenSubscriptionsAreMadeAnewInTheSameSession() async throws {
+        let subscriptions = Atomic(0)
+        let answered = Atomic(0)
+        let server = try await ServerDouble { request in
+            if request.type == CreateSubscriptionRequest.binaryEncodingId { subscriptions.add(1, ordering: .relaxed) }
+            guard request.type == Self.publish else { return .usual }
+            let subscription = subscriptions.load(ordering: .relaxed)
+            if answered.load(ordering: .relaxed) == subscription {
+                // The second is forgotten by nobody.
+                return subscription == 1 ? .body(ServerDouble.fault(request, .badNoSubscription)) : .usual
+            }
+            answered.store(subscription, ordering: .relaxed)
+            return .body(ServerDouble.notification(request, 1, subscription: UInt32(subscription)))
+        }
+        try await Self.with(server) { _, consumer in
+            #expect(await consumer.wait { $0.values.count == 2 })
+            #expect(server.count(CreateSubscriptionRequest.binaryEncodingId) == 2)
+            #expect(server.count(CreateSessionRequest.binaryEncodingId) == 1)
+            #expect(server.connections == 1)
+            let events = consumer.record.withLock { $0.events }
+            #expect(events.count == 1)
+            guard case .recreated(_, let handles)? = events.first else {
+                Issue.record("\(events)")
+                return
+            }
+            #expect(handles == [0])
+        }
+    }
+
+    @Test func missingNotificationsAreRepublishedOrReported() async throws {
+        let server = try await ServerDouble { request in
+            switch request.type {
+            case Self.publish where request.count == 0: return .body(ServerDouble.notification(request, 1))
+            case Self.publish where request.count == 1: return .body(ServerDouble.notification(request, 5))
+            case Self.republish:
+                if request.count == 1 { return .body(ServerDouble.fault(request, .badMessageNotAvailable)) }
+                return .body(
+                    RepublishResponse(
+                        responseHeader: ServerDouble.header(request),
+                        notificationMessage: ServerDouble.message(UInt32(request.count) + 2)
+                    ).messageBody
+                )
+            default: return .usual
+            }
+        }
+        try await Self.with(server) { _, consumer in
+            #expect(await consumer.wait { $0.values.contains(5) })
+            #expect(consumer.record.withLock { $0.values } == [1, 2, 4, 5])
+            #expect(
+                consumer.record.withLock { $0.events } == [
+                    .notificationsLost(subscriptionID: 1, sequenceNumbers: 3...3, handles: [0])
+                ]
+            )
+            #expect(consumer.record.withLock { $0.contexts.map(\.isRepublished) } == [false, true, true, false])
+        }
+    }
+
+    @Test func aNotificationThatCannotBeDecodedIsGivenUpTheSecondTime() async throws {
+        let poison = PublishResponse(
+            subscriptionId: 1,
+            notificationMessage: NotificationMessage(
+                sequenceNumber: 1,
+                notificationData: [
+                    ExtensionObject(
+                        typeId: DataChangeNotification.binaryEncodingId,
+                        body: .binary([255, 255, 255, 127])
+                    )
+                ]
+            )
+        )
+        let server = try await ServerDouble { request in
+            switch request.type {
+            case Self.publish where request.connection <= 2 && request.count % 2 == 0: return .body(poison.messageBody)
+            case Self.publish where request.connection == 3: return .body(ServerDouble.notification(request, 2))
+            case Self.republish: return .body(ServerDouble.fault(request, .badMessageNotAvailable))
+            default: return .usual
+            }
+        }
+        try await Self.with(server) { _, consumer in
+            #expect(await consumer.wait { $0.values.contains(2) })
+            #expect(consumer.record.withLock { $0.aborted } == 2)
+            // It came before the item was confirmed: no handle is concerned.
+            let lost = consumer.record.withLock { record in
+                record.events.contains {
+                    if case .notificationsLost(1, 1...1, _) = $0 { true } else { false }
+                }
+            }
+            #expect(lost)
+        }
+    }
+
+    /// telegraf issue 18787: a client that fails must not eat up the server's sessions.
+    @Test func failedAttemptsLeaveNoSessionBehind() async throws {
+        let server = try await ServerDouble { request in
+            switch request.type {
+            case ActivateSessionRequest.binaryEncodingId where request.count < 3:
+                return .body(ServerDouble.fault(request, .badUserAccessDenied))
+            case ReadRequest.binaryEncodingId where request.count < 3:
+                return .body(ServerDouble.fault(request, .badTooManyOperations))
+            default: return .usual
+            }
+        }
+        try await Self.with(server) { _, consumer in
+            #expect(await consumer.wait { $0.items[0] == .good })
+            #expect(server.count(CreateSessionRequest.binaryEncodingId) > 3)
+            #expect(server.sessionsOpen == 1)
+        }
+        #expect(server.sessionsOpen == 0)
+    }
+
+    /// Keep-alives go on, a notification is answered, then nothing any more.
+    @Test func theWatchdogEndsSilence() async throws {
+        let server = try await ServerDouble { request in
+            switch request.type {
+            case CreateSubscriptionRequest.binaryEncodingId:
+                return .body(
+                    CreateSubscriptionResponse(
+                        responseHeader: ServerDouble.header(request),
+                        subscriptionId: UInt32(request.count) + 1,
+                        revisedPublishingInterval: 10,
+                        revisedLifetimeCount: 10,
+                        revisedMaxKeepAliveCount: 1
+                    ).messageBody
+                )
+            case Self.publish where request.connection == 1 && request.count == 0:
+                return .body(ServerDouble.notification(request, 1))
+            case Self.publish where request.connection == 2: return .body(ServerDouble.notification(request, 2))
+            default: return .usual
+            }
+        }
+        try await Self.with(server) { _, consumer in
+            #expect(await consumer.wait { $0.values.contains(2) })
+            #expect(consumer.record.withLock { $0.errors }.contains(.watchdog))
+        }
+    }
+
+    @Test func shutdownDoesNotWaitForAServerThatIsSilent() async throws {
+        let server = try await ServerDouble { request in
+            request.type == CreateSessionRequest.binaryEncodingId ? .body(nil) : .usual
+        }
+        try await Self.with(server, timeout: 110_000) { _, consumer in
+            #expect(await consumer.wait { _ in server.count(CreateSessionRequest.binaryEncodingId) == 1 })
+        }
+    }
+}

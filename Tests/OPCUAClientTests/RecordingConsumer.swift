@@ -1,0 +1,61 @@
+import NIOCore
+import OPCUACodec
+import Synchronization
+
+@testable import OPCUAClient
+
+/// Remembers what a connection delivers.
+final class RecordingConsumer: NotificationConsumer {
+    struct Record {
+        var values: [Double] = []
+        var contexts: [NotificationContext] = []
+        var events: [ContinuityEvent] = []
+        var statuses: [ConnectionStatus] = []
+        var items: [UInt32: StatusCode] = [:]
+        var aborted = 0
+        var errors: [OPCUAClientError.Code] = []
+    }
+
+    let record = Mutex(Record())
+
+    func dataChange(_ body: UnsafeRawBufferPointer, _ context: NotificationContext) throws(DecodingError) {
+        var decoder = BinaryDecoder(body)
+        let change = try DataChangeNotification(from: &decoder)
+        record.withLock { record in
+            for item in change.monitoredItems {
+                if case .double(let value) = item.value.value { record.values.append(value) }
+            }
+        }
+    }
+
+    nonisolated(nonsending) func notificationComplete(_ context: NotificationContext) async throws {
+        record.withLock { $0.contexts.append(context) }
+    }
+
+    func notificationAborted(_ context: NotificationContext) { record.withLock { $0.aborted += 1 } }
+
+    func statusChanged(_ status: ConnectionStatus) {
+        record.withLock { record in
+            record.statuses.append(status)
+            if let error = status.lastError, record.errors.last != error.code { record.errors.append(error.code) }
+        }
+    }
+
+    func itemStatus(handle: UInt32, _ status: StatusCode) { record.withLock { $0.items[handle] = status } }
+    func deadbandRefused(handle: UInt32) {}
+    func subscriptionsCreated(_ subscriptions: [RestoredSubscription]) {}
+
+    nonisolated(nonsending) func continuity(_ event: ContinuityEvent) async {
+        record.withLock { $0.events.append(event) }
+    }
+
+    /// Waits until the record is as wanted.
+    /// - Returns: false after 20 s, which is forever here.
+    func wait(until condition: @Sendable (Record) -> Bool) async -> Bool {
+        for _ in 0..<2000 {
+            if record.withLock({ condition($0) }) { return true }
+            try? await Task.sleep(for: .milliseconds(10))
+        }
+        return false
+    }
+}

@@ -1,0 +1,284 @@
+import Logging
+import NIOCore
+import NIOPosix
+import OPCUACodec
+import Synchronization
+
+@testable import OPCUAClient
+
+/// A server in this process for what a good server never does. Speaks security policy None; a script decides what
+/// each request is answered with.
+final class ServerDouble: Sendable {
+    enum Answer {
+        case bytes([UInt8])
+        /// The body of a message; nil is never answered.
+        case body([UInt8]?)
+        case close
+        /// What a good server with one counter would say.
+        case usual
+    }
+
+    /// A request as the script sees it.
+    struct Request {
+        var connection: Int
+        var type: NodeId
+        var header: RequestHeader
+        var body: [UInt8]
+        /// How many requests of this type came before, over all connections.
+        var count: Int
+    }
+
+    typealias Script = @Sendable (Request) -> Answer
+
+    let channel: any Channel
+
+    struct State {
+        var connections = 0
+        var counts: [NodeId: Int] = [:]
+        var sessionsOpen = 0
+        var sequenceNumber: UInt32 = 0
+    }
+
+    var port: Int { channel.localAddress?.port ?? 0 }
+    var url: String { "opc.tcp://127.0.0.1:\(port)/double" }
+
+    /// - Parameter raw: answers to bytes of a new connection instead of speaking OPC UA.
+    init(raw: [UInt8]? = nil, script: @escaping Script = { _ in .usual }) async throws {
+        let state = SharedState()
+        channel = try await ServerBootstrap(group: MultiThreadedEventLoopGroup.singleton)
+            .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
+            .childChannelInitializer { channel in
+                channel.eventLoop.makeCompletedFuture {
+                    try channel.pipeline.syncOperations.addHandler(Handler(state: state, raw: raw, script: script))
+                }
+            }
+            .bind(host: "127.0.0.1", port: 0).get()
+        shared = state
+    }
+
+    private let shared: SharedState
+
+    func count(_ type: NodeId) -> Int { shared.state.withLock { $0.counts[type] ?? 0 } }
+    var connections: Int { shared.state.withLock { $0.connections } }
+    var sessionsOpen: Int { shared.state.withLock { $0.sessionsOpen } }
+
+    func close() async { try? await channel.close() }
+
+    final class SharedState: Sendable { let state = Mutex(State()) }
+
+    private final class Handler: ChannelInboundHandler {
+        typealias InboundIn = ByteBuffer
+        typealias OutboundOut = ByteBuffer
+        let state: SharedState
+        let raw: [UInt8]?
+        let script: Script
+        var connection = 0
+        var received = ByteBuffer()
+        var sequence: UInt32 = 0
+
+        init(state: SharedState, raw: [UInt8]?, script: @escaping Script) {
+            self.state = state
+            self.raw = raw
+            self.script = script
+        }
+
+        func channelActive(context: ChannelHandlerContext) {
+            connection = state.state.withLock { state in
+                state.connections += 1
+                return state.connections
+            }
+        }
+
+        func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+            var bytes = unwrapInboundIn(data)
+            if let raw { return send(raw, context) }
+            received.writeBuffer(&bytes)
+            while let size = received.getInteger(at: received.readerIndex + 4, endianness: .little, as: UInt32.self),
+                let chunk = received.readBytes(length: Int(size))
+            {
+                handle(chunk, context)
+            }
+        }
+
+        private func send(_ bytes: [UInt8], _ context: ChannelHandlerContext) {
+            context.writeAndFlush(wrapOutboundOut(ByteBuffer(bytes: bytes)), promise: nil)
+        }
+
+        private func handle(_ chunk: [UInt8], _ context: ChannelHandlerContext) {
+            switch String(decoding: chunk.prefix(3), as: UTF8.self) {
+            case "HEL": send(ServerDouble.acknowledge(), context)
+            case "OPN", "MSG":
+                let isOpen = chunk[0] == UInt8(ascii: "O")
+                // Policy None: 12 + 4 + 47 + 4 + 4 bytes before the sequence header, 16 in other messages.
+                let header = isOpen ? 71 : 16
+                let requestID = chunk[header + 4..<header + 8].reversed().reduce(UInt32(0)) { $0 << 8 | UInt32($1) }
+                answer(Array(chunk[(header + 8)...]), requestID, isOpen, context)
+            default: context.close(promise: nil)
+            }
+        }
+
+        private func answer(_ body: [UInt8], _ id: UInt32, _ isOpen: Bool, _ context: ChannelHandlerContext) {
+            let parsed = try? BinaryDecoder.withBytes(body) { decoder throws(DecodingError) in
+                (try NodeId(from: &decoder), try RequestHeader(from: &decoder))
+            }
+            guard let (type, header) = parsed else {
+                context.close(promise: nil)
+                return
+            }
+            let count = state.state.withLock { state in
+                state.counts[type, default: 0] += 1
+                return state.counts[type, default: 0] - 1
+            }
+            let request = Request(connection: connection, type: type, header: header, body: body, count: count)
+            switch script(request) {
+            case .bytes(let bytes): send(bytes, context)
+            case .close: context.close(promise: nil)
+            case .body(let body?): reply(body, id, isOpen, context)
+            case .body(nil): break
+            case .usual:
+                if let body = ServerDouble.usual(request, state) { reply(body, id, isOpen, context) }
+            }
+        }
+
+        private func reply(_ body: [UInt8], _ id: UInt32, _ isOpen: Bool, _ context: ChannelHandlerContext) {
+            sequence += 1
+            send(ServerDouble.chunk(body, requestID: id, sequence: sequence, isOpen: isOpen), context)
+        }
+    }
+
+    // MARK: Bytes
+
+    static func acknowledge() -> [UInt8] {
+        var encoder = BinaryEncoder()
+        encoder.bytes += Array("ACKF".utf8)
+        for number in [28, 0, 65_535, 65_535, 0, 0] as [UInt32] { encoder.integer(number) }
+        return encoder.bytes
+    }
+
+    static func chunk(
+        _ body: [UInt8],
+        requestID: UInt32,
+        sequence: UInt32,
+        isOpen: Bool = false,
+        token: UInt32 = 1
+    ) -> [UInt8] {
+        var encoder = BinaryEncoder()
+        encoder.bytes += Array((isOpen ? "OPNF" : "MSGF").utf8)
+        encoder.integer(UInt32(body.count + (isOpen ? 79 : 24)))
+        encoder.integer(UInt32(1))
+        if isOpen {
+            encoder.string(PlainChannelCodec.policyURI)
+            encoder.byteString(nil)
+            encoder.byteString(nil)
+        } else {
+            encoder.integer(token)
+        }
+        encoder.integer(sequence)
+        encoder.integer(requestID)
+        encoder.bytes += body
+        return encoder.bytes
+    }
+
+    static func fault(_ request: Request, _ status: StatusCode) -> [UInt8] {
+        ServiceFault(responseHeader: header(request, status)).messageBody
+    }
+
+    static func header(_ request: Request, _ status: StatusCode = .good) -> ResponseHeader {
+        ResponseHeader(requestHandle: request.header.requestHandle, serviceResult: status)
+    }
+
+    /// A notification with one value of handle 0.
+    static func notification(_ request: Request, _ number: UInt32, subscription: UInt32 = 1) -> [UInt8] {
+        PublishResponse(
+            responseHeader: header(request),
+            subscriptionId: subscription,
+            notificationMessage: message(number)
+        ).messageBody
+    }
+
+    static func message(_ number: UInt32) -> NotificationMessage {
+        NotificationMessage(
+            sequenceNumber: number,
+            notificationData: [
+                ExtensionObject(
+                    DataChangeNotification(
+                        monitoredItems: [
+                            MonitoredItemNotification(clientHandle: 0, value: DataValue(.double(Double(number))))
+                        ]
+                    )
+                )
+            ]
+        )
+    }
+
+    static func usual(_ request: Request, _ state: SharedState) -> [UInt8]? {
+        let good = header(request)
+        switch request.type {
+        case OpenSecureChannelRequest.binaryEncodingId:
+            return OpenSecureChannelResponse(
+                responseHeader: good,
+                securityToken: ChannelSecurityToken(channelId: 1, tokenId: 1, revisedLifetime: 3_600_000)
+            ).messageBody
+        case GetEndpointsRequest.binaryEncodingId:
+            return GetEndpointsResponse(
+                responseHeader: good,
+                endpoints: [
+                    EndpointDescription(
+                        securityMode: .none,
+                        securityPolicyUri: PlainChannelCodec.policyURI,
+                        userIdentityTokens: [UserTokenPolicy(policyId: "a", tokenType: .anonymous)]
+                    )
+                ]
+            ).messageBody
+        case CreateSessionRequest.binaryEncodingId:
+            state.state.withLock { $0.sessionsOpen += 1 }
+            return CreateSessionResponse(
+                responseHeader: good,
+                sessionId: NodeId(1, 1),
+                authenticationToken: NodeId(1, 2),
+                revisedSessionTimeout: 60_000
+            ).messageBody
+        case ActivateSessionRequest.binaryEncodingId: return ActivateSessionResponse(responseHeader: good).messageBody
+        case CloseSessionRequest.binaryEncodingId:
+            state.state.withLock { $0.sessionsOpen -= 1 }
+            return CloseSessionResponse(responseHeader: good).messageBody
+        case ReadRequest.binaryEncodingId:
+            guard
+                let read = try? BinaryDecoder.withBytes(
+                    request.body,
+                    { decoder throws(DecodingError) -> ReadRequest in
+                        _ = try NodeId(from: &decoder)
+                        return try ReadRequest(from: &decoder)
+                    }
+                )
+            else { return nil }
+            return ReadResponse(
+                responseHeader: good,
+                results: read.nodesToRead.map {
+                    $0.nodeId == WellKnownNodeId.serverNamespaceArray
+                        ? DataValue(
+                            .array(type: .string, elements: [.string("http://opcfoundation.org/UA/")], dimensions: [])
+                        )
+                        : DataValue(.null, status: .badNodeIdUnknown)
+                }
+            ).messageBody
+        case CreateSubscriptionRequest.binaryEncodingId:
+            return CreateSubscriptionResponse(
+                responseHeader: good,
+                subscriptionId: UInt32(request.count) + 1,
+                revisedPublishingInterval: 100,
+                revisedLifetimeCount: 1000,
+                revisedMaxKeepAliveCount: 100
+            ).messageBody
+        case CreateMonitoredItemsRequest.binaryEncodingId:
+            return CreateMonitoredItemsResponse(
+                responseHeader: good,
+                results: [MonitoredItemCreateResult(statusCode: .good, monitoredItemId: 1)]
+            ).messageBody
+        case DeleteSubscriptionsRequest.binaryEncodingId:
+            return DeleteSubscriptionsResponse(responseHeader: good, results: [.good]).messageBody
+        case PublishRequest.binaryEncodingId: return nil
+        default: return fault(request, .badServiceUnsupported)
+        }
+    }
+}
