@@ -120,7 +120,9 @@ let package = Package(
         .testTarget(
             name: "ScadaIngestionTests",
             dependencies: [
-                "scada-ingestion", "ControlAPI", "Journal", "OPCUASecurity", "TimescaleStore", argumentParser, logging,
+                "scada-ingestion", "ControlAPI", "Ingestion", "Journal", "OPCUASecurity", "TimescaleStore",
+                argumentParser,
+                logging,
             ],
             swiftSettings: settings
         ),

@@ -13,6 +13,8 @@ struct ScadaIngestion: AsyncParsableCommand {
                   a configuration file to start from
               scada-ingestion migrate --config scada.env
                   create or complete the databases
+              scada-ingestion check --config scada.env
+                  see whether everything is there
               scada-ingestion --config scada.env
                   run the daemon
 
@@ -28,7 +30,8 @@ struct ScadaIngestion: AsyncParsableCommand {
             """,
         version: BuildInformation.line,
         subcommands: [
-            Serve.self, Migrate.self, Tenant.self, EncryptSecret.self, PrintEnvironment.self, PrintVersion.self,
+            Serve.self, Check.self, Migrate.self, Tenant.self, EncryptSecret.self, PrintEnvironment.self,
+            PrintVersion.self,
         ],
         defaultSubcommand: Serve.self
     )

@@ -51,7 +51,8 @@ import Testing
 
     @Test(
         arguments: [
-            ScadaIngestion.self, Serve.self, Migrate.self, Tenant.Add.self, EncryptSecret.self, PrintEnvironment.self,
+            ScadaIngestion.self, Serve.self, Check.self, Migrate.self, Tenant.Add.self, EncryptSecret.self,
+            PrintEnvironment.self,
         ] as [any ParsableCommand.Type]
     )
     func helpTeachesWithExamples(_ command: any ParsableCommand.Type) {

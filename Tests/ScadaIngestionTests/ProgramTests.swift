@@ -95,4 +95,41 @@ import Testing
         #expect(try Program.run(["environment", "--example"]).output == Variable.exampleFile)
         #expect(try Program.run(["environment"]).output == Variable.helpText + "\n")
     }
+
+    @Test func checkSaysEverythingItCannotUse() throws {
+        let folder = try TemporaryFolder()
+        let file = try folder.write("file", "x")
+        let outcome = try Program.run(
+            ["check"],
+            environment: [
+                "DATABASE_URL": Self.deadURL, "JOURNAL_DIR": file, "OPC_PKI_DIR": "\(file)/pki",
+                "GRPC_TLS_CERT": "/nonexistent.crt", "GRPC_TLS_KEY": file, "GRPC_TOKENS_FILE": file, "GRPC_PORT": "0",
+                "METRICS_PORT": "0",
+            ]
+        )
+        #expect(outcome.exitCode == 78)
+        #expect(outcome.error.isEmpty)
+        let failures = outcome.output.split(separator: "\n").filter { $0.hasPrefix("FAIL") }
+        for subject in ["master database", "journal", "certificates", "gRPC TLS", "gRPC tokens"] {
+            #expect(failures.count { $0.hasPrefix("FAIL  \(subject)") && $0.contains(" → ") } == 1, "\(subject)")
+        }
+        #expect(failures.count == 5)
+        #expect(!outcome.output.contains("hunter2secret"))
+    }
+
+    @Test func checkWithOnlyTheDatabaseAwayIs69AndChangesNothing() throws {
+        let folder = try TemporaryFolder()
+        let outcome = try Program.run(
+            ["check", "--json"],
+            environment: [
+                "DATABASE_URL": Self.deadURL, "JOURNAL_DIR": "\(folder.path)/journal",
+                "OPC_PKI_DIR": "\(folder.path)/pki",
+                "GRPC_PORT": "0", "METRICS_PORT": "0",
+            ]
+        )
+        #expect(outcome.exitCode == 69)
+        #expect(outcome.output.hasPrefix("{"))
+        #expect(try Program.run(["check"]).exitCode == 78)
+        #expect(folder.names.isEmpty)
+    }
 }

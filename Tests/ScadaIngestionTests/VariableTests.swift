@@ -1,4 +1,5 @@
 import ControlAPI
+import Ingestion
 import Journal
 import Logging
 import OPCUASecurity

@@ -34,7 +34,8 @@ package struct ListenAddress: Sendable, Equatable, CustomStringConvertible {
     }
 
     /// Why the address cannot be bound, in words, by trying it. The core only says that it cannot. nil = it can be.
-    func bindProblem() -> String? {
+    /// - Parameter variable: which one to set to another port.
+    package func bindProblem(variable: String = "GRPC_PORT") -> String? {
         var hints = addrinfo()
         hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
         hints.ai_flags = AI_PASSIVE
@@ -51,8 +52,8 @@ package struct ListenAddress: Sendable, Equatable, CustomStringConvertible {
             listen(descriptor, 1) == 0
         else {
             switch errno {
-            case EADDRINUSE: return "port \(port) is in use: stop what listens there or set GRPC_PORT"
-            case EACCES: return "port \(port) needs privileges: set GRPC_PORT to one above 1023"
+            case EADDRINUSE: return "port \(port) is in use: stop what listens there or set \(variable)"
+            case EACCES: return "port \(port) needs privileges: set \(variable) to one above 1023"
             case EADDRNOTAVAIL: return "this machine does not have the address \(host)"
             default: return String(cString: strerror(errno))
             }

@@ -14,12 +14,15 @@ struct ConfigurationOptions: ParsableArguments {
     )
     var file: String?
 
-    /// The checked configuration. Warnings and problems go to standard error, a line each.
+    /// The checked configuration.
+    func read() throws(ConfigurationProblems) -> DaemonConfiguration {
+        try DaemonConfiguration.load(environment: ProcessInfo.processInfo.environment, file: file)
+    }
+
+    /// As ``read()``; warnings and problems go to standard error, a line each.
     /// - Throws: `ExitCode.configuration` after everything that is wrong was said.
     func load() throws -> DaemonConfiguration {
-        let configuration = try reporting { (environment) throws(ConfigurationProblems) in
-            try DaemonConfiguration.load(environment: environment, file: file)
-        }
+        let configuration = try reporting { () throws(ConfigurationProblems) in try read() }
         for warning in configuration.warnings { Console.error("warning: \(warning)") }
         return configuration
     }
@@ -27,16 +30,18 @@ struct ConfigurationOptions: ParsableArguments {
     /// Some variables only; the others may be missing or wrong.
     /// - Throws: as ``load()``.
     func load(only names: Set<String>) throws -> Settings {
-        try reporting { (environment) throws(ConfigurationProblems) in
-            try DaemonConfiguration.loadSettings(only: names, environment: environment, file: file)
+        try reporting { () throws(ConfigurationProblems) in
+            try DaemonConfiguration.loadSettings(
+                only: names,
+                environment: ProcessInfo.processInfo.environment,
+                file: file
+            )
         }
     }
 
-    private func reporting<Value>(
-        _ body: (_ environment: [String: String]) throws(ConfigurationProblems) -> Value
-    ) throws -> Value {
+    private func reporting<Value>(_ body: () throws(ConfigurationProblems) -> Value) throws -> Value {
         do throws(ConfigurationProblems) {
-            return try body(ProcessInfo.processInfo.environment)
+            return try body()
         } catch {
             for warning in error.warnings { Console.error("warning: \(warning)") }
             for problem in error.problems { Console.error("\(problem)") }

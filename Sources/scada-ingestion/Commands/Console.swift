@@ -37,3 +37,8 @@ enum Console {
         }
     }
 }
+
+extension Int {
+    /// "1 tag", "2 tags".
+    func counted(_ noun: String) -> String { "\(self) \(noun)\(self == 1 ? "" : "s")" }
+}

@@ -9,9 +9,17 @@ enum DatabaseCommand {
 
     /// A pool of the configured size. Opens nothing yet.
     /// - Parameter reserved: connections that are made elsewhere.
+    static func makePool(
+        sized configuration: DaemonConfiguration,
+        reserved: Int = 0
+    ) throws(StoreError) -> ConnectionPool {
+        try ConnectionPool(limits: .init(maxConnections: configuration.database.maxConnections - reserved))
+    }
+
+    /// As ``makePool(sized:reserved:)``; a failure is said and ends the command.
     static func makePool(_ configuration: DaemonConfiguration, reserved: Int = 0) throws -> ConnectionPool {
         do throws(StoreError) {
-            return try ConnectionPool(limits: .init(maxConnections: configuration.database.maxConnections - reserved))
+            return try makePool(sized: configuration, reserved: reserved)
         } catch {
             Console.error("cannot prepare database connections: \(error)")
             throw ExitCode.unavailable

@@ -141,7 +141,7 @@ struct MigrationRun {
 
 extension TenantRecord {
     /// Id, slug and database, without user and password.
-    fileprivate var label: String { "tenant \(id.lowercase)\(slug.map { " (\($0))" } ?? "") \(url)" }
+    var label: String { "tenant \(id.lowercase)\(slug.map { " (\($0))" } ?? "") \(url)" }
 }
 
 extension RowProblem {

@@ -23,4 +23,11 @@ enum ByteSize {
         }
         return "\(bytes)"
     }
+
+    /// For people: three digits at most, with the largest suffix that fits.
+    static func rounded(_ bytes: Int) -> String {
+        guard let unit = units.first(where: { bytes >= $0.bytes }) else { return "\(bytes) bytes" }
+        let tenths = bytes / (unit.bytes / 10)
+        return tenths < 100 ? "\(tenths / 10).\(tenths % 10) \(unit.name)" : "\(bytes / unit.bytes) \(unit.name)"
+    }
 }

@@ -1,4 +1,5 @@
 import ControlAPI
+import Ingestion
 import Journal
 import Logging
 
@@ -23,15 +24,6 @@ struct Settings: Sendable, Equatable {
         var maxConnections = 20
         /// STORAGE_DIRECT_COMPRESS.
         var directCompress = DirectCompress.automatic
-    }
-
-    /// Whether flushes use TimescaleDB's direct compress.
-    enum DirectCompress: String, Sendable, CaseIterable {
-        /// Where the server offers it.
-        case automatic = "auto"
-        /// Always; a database that cannot is an error.
-        case on
-        case off
     }
 
     struct OPC: Sendable, Equatable {

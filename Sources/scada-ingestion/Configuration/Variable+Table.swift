@@ -1,3 +1,4 @@
+import Ingestion
 import Journal
 import Logging
 import TimescaleStore
@@ -33,10 +34,10 @@ extension Variable {
             "STORAGE_DIRECT_COMPRESS",
             .databases,
             .value("auto"),
-            ["auto": Settings.DirectCompress.automatic, "on": .on, "off": .off],
+            ["auto": DirectCompress.automatic, "on": .on, "off": .off],
             """
-            Whether large flushes are compressed as they are written (TimescaleDB 2.20 or later): auto uses it where the \
-            server offers it.
+            Whether flushes go straight to TimescaleDB's columnstore, where the server can do that: auto for backlogs that \
+            are large enough to compress well.
             """
         ) { $0.database.directCompress = $1 },
     ]

@@ -20,6 +20,18 @@ enum Program {
         environment: [String: String] = [:],
         input: String = ""
     ) throws -> Outcome {
+        // Beside the test bundle that is running.
+        let path = CommandLine.arguments[0].split(separator: "/").dropLast().joined(separator: "/")
+        return try launch("/\(path)/scada-ingestion", arguments, environment: environment, input: input)
+    }
+
+    /// Runs any program to its end.
+    static func launch(
+        _ program: String,
+        _ arguments: [String],
+        environment: [String: String] = [:],
+        input: String = ""
+    ) throws -> Outcome {
         let folder = try TemporaryFolder()
         let inputPath = try folder.write("in", input)
         let (outputPath, errorPath) = ("\(folder.path)/out", "\(folder.path)/err")
@@ -29,9 +41,6 @@ enum Program {
         posix_spawn_file_actions_addopen(&actions, 0, inputPath, O_RDONLY, 0)
         posix_spawn_file_actions_addopen(&actions, 1, outputPath, O_WRONLY | O_CREAT, 0o600)
         posix_spawn_file_actions_addopen(&actions, 2, errorPath, O_WRONLY | O_CREAT, 0o600)
-        // Beside the test bundle that is running.
-        let path = CommandLine.arguments[0].split(separator: "/").dropLast().joined(separator: "/")
-        let program = "/\(path)/scada-ingestion"
         let argumentList = ([program] + arguments).map { strdup($0) }
         let environmentList = environment.map { strdup("\($0.key)=\($0.value)") }
         defer { for text in argumentList + environmentList { free(text) } }

@@ -13,16 +13,21 @@ final class TemporaryFolder {
     }
 
     deinit {
-        guard let folder = opendir(path) else { return }
+        for name in names { unlink("\(path)/\(name)") }
+        rmdir(path)
+    }
+
+    /// What is in it.
+    var names: [String] {
+        guard let folder = opendir(path) else { return [] }
+        defer { closedir(folder) }
         var names: [String] = []
         while let entry = readdir(folder) {
             names.append(
                 withUnsafeBytes(of: &entry.pointee.d_name) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
             )
         }
-        closedir(folder)
-        for name in names where name != "." && name != ".." { unlink("\(path)/\(name)") }
-        rmdir(path)
+        return names.filter { $0 != "." && $0 != ".." }
     }
 
     /// Writes a file and returns its path.
