@@ -201,6 +201,19 @@ extension OverTheNetwork {
             }
         }
 
+        /// What a message becomes when it is decompressed has no bound: compressed ones are not taken.
+        @Test func compressedRequestsAreRefused() async throws {
+            try await Fixture.with { it in
+                let client = try TestClient(port: it.port, compressing: true)
+                let reply = await client.unary(
+                    "HealthCheck",
+                    Wire().data(9, [UInt8](repeating: 0, count: 100_000)).bytes
+                )
+                await client.close()
+                #expect(reply.code == .unimplemented)
+            }
+        }
+
         @Test func deadlineStopsTheBackend() async throws {
             try await Fixture.with { it in
                 let request = Sample.query.string(2, "deadbeef-0000-4000-8000-000000000001")

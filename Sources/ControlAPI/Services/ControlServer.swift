@@ -140,6 +140,9 @@ package final class ControlServer: Service {
         var arguments = ChannelArguments()
         arguments.set("grpc.max_receive_message_length", options.maxRequestBytes)
         arguments.set("grpc.max_send_message_length", -1)
+        // The bound on a message holds before it is decompressed: 4 MiB could become 4 GiB. Bit 0 is "identity": a client
+        // that compresses its requests is told UNIMPLEMENTED and what the server takes, as gRPC has it.
+        arguments.set("grpc.compression_enabled_algorithms_bitset", 1)
         arguments.set("grpc.max_concurrent_streams", options.maxStreamsPerConnection)
         // Two daemons on one port would share its calls by chance.
         arguments.set("grpc.so_reuseport", 0)

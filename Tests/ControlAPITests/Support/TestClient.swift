@@ -17,8 +17,8 @@ final class TestClient: @unchecked Sendable {
     private let queue: CompletionQueue
     private let channel: OpaquePointer
 
-    /// `credentials`: nil = without TLS.
-    init(port: Int, credentials: OpaquePointer? = nil) throws {
+    /// `credentials`: nil = without TLS; released by the client. `compressing`: requests are sent in gzip.
+    init(port: Int, credentials: OpaquePointer? = nil, compressing: Bool = false) throws {
         queue = CompletionQueue(library: library, name: "test-client")
         try queue.start()
         var arguments = ChannelArguments()
@@ -26,6 +26,7 @@ final class TestClient: @unchecked Sendable {
         arguments.set("grpc.use_local_subchannel_pool", 1)
         arguments.set("grpc.max_receive_message_length", -1)
         arguments.set("grpc.initial_reconnect_backoff_ms", 100)
+        if compressing { arguments.set("grpc.default_compression_algorithm", 2) }
         let own = credentials ?? cgrpc_insecure_channel_credentials()
         channel = arguments.withCArguments { grpc_channel_create("localhost:\(port)", own, $0) }
         grpc_channel_credentials_release(own)
