@@ -139,16 +139,17 @@ package struct GapLedger: Sendable {
 
     // MARK: Listing
 
-    /// A page of gaps in order of start, and the token for the next page.
+    /// A page of gaps, and the token for the next page.
     package struct Page: Sendable {
         package var gaps: [GapRecord]
         package var nextPageToken: String?
     }
 
-    /// Gaps that overlap a time range, by start and id.
+    /// Gaps that overlap a time range, by start and id, the newest first.
     ///
     /// - Parameters:
     ///   - connectionID: only this connection's; nil for all.
+    ///   - unhealedOnly: without those that history has filled.
     ///   - limit: 1 to 10,000.
     /// - Throws: `invalidPageToken` for a token that another question gave out.
     package func list(
@@ -156,6 +157,7 @@ package struct GapLedger: Sendable {
         connectionID: UUID? = nil,
         fromMicros: Int64 = .min,
         toMicros: Int64 = .max,
+        unhealedOnly: Bool = false,
         limit: Int = 1000,
         pageToken: String? = nil,
         timeout: Duration = .seconds(30)
@@ -163,7 +165,9 @@ package struct GapLedger: Sendable {
         guard (1...ReadingsQuery.largestPage).contains(limit) else {
             throw StoreError(.invalidArgument, "limit must be 1 to \(ReadingsQuery.largestPage), it is \(limit)")
         }
-        let scope = PageToken.scope(of: ["gaps", connectionID?.uuidString ?? "", "\(fromMicros)", "\(toMicros)"])
+        let scope = PageToken.scope(
+            of: ["gaps", connectionID?.uuidString ?? "", "\(fromMicros)", "\(toMicros)", "\(unhealedOnly)"]
+        )
         let start = try pageToken.map { (text) throws(StoreError) in try PageToken(text, scope: scope) }
         return try await pool.withConnection(to: url, for: .query, timeout: timeout) { connection in
             let rows = try connection.transaction(readOnly: true, statementTimeout: timeout) {
@@ -175,8 +179,9 @@ package struct GapLedger: Sendable {
                     FROM scada_gaps
                     WHERE ($1::uuid IS NULL OR connection_id = $1)
                       AND started_at <= $2 AND (ended_at IS NULL OR ended_at >= $3)
-                      AND ($4::timestamptz IS NULL OR (started_at, id) > ($4, $5::uuid))
-                    ORDER BY started_at, id LIMIT \(limit + 1)
+                      AND ($4::timestamptz IS NULL OR (started_at, id) < ($4, $5::uuid))
+                      AND NOT ($6 AND healed_at IS NOT NULL)
+                    ORDER BY started_at DESC, id DESC LIMIT \(limit + 1)
                     """,
                     [
                         connectionID.map { .uuid($0) } ?? .null,
@@ -184,6 +189,7 @@ package struct GapLedger: Sendable {
                         .timestamp(microsecondsSince2000: fromMicros.microsecondsSince2000),
                         start.map { .timestamp(microsecondsSince2000: $0.timestamp) } ?? .null,
                         start.map { .text($0.key) } ?? .null,
+                        .bool(unhealedOnly),
                     ],
                     binary: true
                 )

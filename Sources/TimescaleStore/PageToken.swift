@@ -5,7 +5,8 @@
 /// an altered or cut token from a good one.
 struct PageToken: Equatable {
     private static let version: UInt8 = 1
-    private static let longest = 8192
+    /// Digits: a node id has 4096 bytes at most.
+    private static let longest = 16_384
 
     var scope: UInt64
     /// Microseconds since 2000.

@@ -16,17 +16,28 @@ struct ReadingsDecoder {
         self.isRollup = isRollup
     }
 
-    mutating func decode(_ result: PGResult, limit: Int) throws(StoreError) -> ReadingsPage {
+    /// The first rows of a result: at most `limit`, and as many as `maxBytes` allows, as ``ReadingsReader`` counts them.
+    mutating func decode(
+        _ result: PGResult,
+        limit: Int,
+        maxBytes: Int,
+        bytesPerRow: Int
+    ) throws(StoreError) -> ReadingsPage {
         guard result.columnCount == (isRollup ? 7 : 6) else {
             throw StoreError(.protocolViolation, "readings with \(result.columnCount) columns")
         }
         let count = min(result.rowCount, limit)
         var rows: [ReadingRow] = []
         rows.reserveCapacity(count)
+        var bytesLeft = maxBytes
         for row in 0..<count {
             guard let timestamp = result.bigEndian(row, 0, as: Int64.self), let tagBytes = result.bytes(row, 1) else {
                 throw StoreError(.protocolViolation, "a reading without a timestamp or tag")
             }
+            let textCount = isRollup ? 0 : result.bytes(row, 5)?.count ?? 0
+            let size = bytesPerRow + tagBytes.count + textCount
+            if size > bytesLeft, row > 0 { break }
+            bytesLeft -= min(size, bytesLeft)
             let tag = name(tagBytes)
             if let last, last.timestamp == timestamp, last.tag == tag {
                 lastRun += 1

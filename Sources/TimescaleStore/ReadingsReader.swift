@@ -16,6 +16,8 @@ package struct ReadingsReader: Sendable {
     ///
     /// - Parameters:
     ///   - limit: 1 to 10,000.
+    ///   - maxBytes: a page ends early, with a token, when its rows would be larger together than this; it has one row at
+    ///     least. A row counts as the bytes of its tag and text and `bytesPerRow`.
     ///   - timeout: for everything, the statement on the server included.
     /// - Throws: `invalidArgument` for a range backwards or a limit out of range, `invalidPageToken`, `timeout`,
     ///   `cancelled`, and what the pool throws.
@@ -23,6 +25,8 @@ package struct ReadingsReader: Sendable {
         _ query: ReadingsQuery,
         in url: DatabaseURL,
         limit: Int = ReadingsQuery.largestPage,
+        maxBytes: Int = .max,
+        bytesPerRow: Int = 0,
         pageToken: String? = nil,
         timeout: Duration = .seconds(30)
     ) async throws(StoreError) -> ReadingsPage {
@@ -41,14 +45,15 @@ package struct ReadingsReader: Sendable {
         return try await pool.withConnection(to: url, for: .query, timeout: timeout) { connection in
             var ability = Capabilities()
             if query.resolution != .raw { ability = try capabilities.of(connection) }
-            let statement = ReadingsStatement(query, ability, limit: limit, after: start)
+            let statement = ReadingsStatement(query, ability, limit: limit, maxTextBytes: maxBytes, after: start)
             let result = try connection.transaction(readOnly: true, statementTimeout: timeout) {
                 (connection) throws(StoreError) in
                 try connection.query(statement.sql, statement.parameters, binary: true)
             }
             var decoder = ReadingsDecoder(wellID: query.wellID, isRollup: query.resolution != .raw)
-            var page = try decoder.decode(result, limit: limit)
-            page.nextPageToken = decoder.nextToken(after: start, scope: scope, more: result.rowCount > limit)
+            var page = try decoder.decode(result, limit: limit, maxBytes: maxBytes, bytesPerRow: bytesPerRow)
+            let hasMore = result.rowCount > page.readings.count
+            page.nextPageToken = decoder.nextToken(after: start, scope: scope, more: hasMore)
             return page
         }
     }

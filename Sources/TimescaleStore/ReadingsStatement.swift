@@ -9,7 +9,15 @@ struct ReadingsStatement {
     private(set) var sql = ""
     private(set) var parameters: [PGParameter] = []
 
-    init(_ query: ReadingsQuery, _ ability: Capabilities, limit: Int, after token: PageToken?) {
+    /// - Parameter maxTextBytes: rows come until their texts are longer than this together, the row that makes them so
+    ///   included: what libpq holds in memory is bounded by it and one value.
+    init(
+        _ query: ReadingsQuery,
+        _ ability: Capabilities,
+        limit: Int,
+        maxTextBytes: Int = .max,
+        after token: PageToken?
+    ) {
         let well = add(.uuid(query.wellID))
         let start = add(.timestamp(microsecondsSince2000: query.startMicros.microsecondsSince2000))
         let end = add(.timestamp(microsecondsSince2000: query.endMicros.microsecondsSince2000))
@@ -53,6 +61,14 @@ struct ReadingsStatement {
         sql += " ORDER BY \(time) \(direction), tag_node_id COLLATE \"C\" \(direction)\(ties) LIMIT \(limit + 1)"
         // Rows with the very key of the last page's end: those already given out, in the same order as then.
         if let token, token.skip > 0 { sql += " OFFSET \(token.skip)" }
+        // A window without an order takes the rows as they come, and octet_length does not fetch long values.
+        if query.resolution == .raw, maxTextBytes < .max {
+            let bytes = "coalesce(octet_length(value_text), 0)"
+            sql = """
+                SELECT \(columns) FROM (SELECT *, sum(\(bytes)) OVER (ROWS UNBOUNDED PRECEDING) - \(bytes) AS before
+                FROM (\(sql)) AS page) AS bounded WHERE before <= \(add(.int(Int64(maxTextBytes))))
+                """
+        }
     }
 
     private mutating func add(_ parameter: PGParameter) -> String {

@@ -40,7 +40,7 @@ package struct TenantConfiguration: Sendable {
 /// Reads who the tenants are and what they want read. Rows are taken as leniently as their types allow: a malformed one is
 /// a ``RowProblem``, never a failure of all.
 package struct TenantRegistry: Sendable {
-    private let pool: ConnectionPool
+    let pool: ConnectionPool
 
     package init(pool: ConnectionPool) { self.pool = pool }
 

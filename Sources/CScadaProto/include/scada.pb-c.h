@@ -96,7 +96,7 @@ struct  Scada__QueryReadingsRequest
    */
   int32_t limit;
   /*
-   * next_page_token of the page before, with every other field unchanged. At most 1,024 bytes.
+   * next_page_token of the page before, with every other field unchanged. At most 16,384 bytes.
    */
   char *page_token;
   Scada__Resolution resolution;
@@ -230,7 +230,8 @@ struct  Scada__AddConnectionRequest
    */
   char *tenant_id;
   /*
-   * Required, opc.tcp://host[:port][/path], at most 2,048 bytes, without user name or password.
+   * Required, opc.tcp://host[:port][/path], without user name or password; the URLs of redundant servers are
+   * separated by commas. At most 2,048 bytes.
    */
   char *endpoint_url;
   /*
@@ -247,11 +248,12 @@ struct  Scada__AddConnectionRequest
    */
   char *username;
   /*
-   * At most 1,024 bytes; only with a username. Stored encrypted; never logged or returned.
+   * At most 1,024 bytes; only with a username. Stored encrypted, if the server has a key; never logged or returned.
    */
   char *password;
   /*
-   * The complete list of tags: tags stored earlier that are not in it are removed. At most 50,000; tag ids differ.
+   * The complete list of tags: tags stored earlier that are not in it are removed. An empty list leaves them as they
+   * are, for platforms that store the tags themselves. At most 50,000; tag ids differ.
    */
   size_t n_tags;
   Scada__TagMapping **tags;
@@ -456,7 +458,7 @@ struct  Scada__ListConnectionsRequest
    */
   int32_t limit;
   /*
-   * next_page_token of the page before. At most 1,024 bytes.
+   * next_page_token of the page before. At most 16,384 bytes.
    */
   char *page_token;
 };
@@ -490,7 +492,8 @@ struct  Scada__ConnectionStatus
   char *security_mode;
   char *security_policy;
   /*
-   * The present state in words: "disabled", "connecting", "connected", "waiting to reconnect", "down", …
+   * The present state in words: "starting", "connecting", "connected", "waiting to reconnect", "down"
+   * (more failures in a row than configured; attempts go on), "disabled", "invalid" (see last_error).
    */
   char *state;
   /*
@@ -708,7 +711,7 @@ struct  Scada__BrowseNodesRequest
    */
   int32_t limit;
   /*
-   * next_page_token of the page before. At most 1,024 bytes.
+   * next_page_token of the page before. At most 16,384 bytes.
    */
   char *page_token;
   /*
@@ -814,7 +817,7 @@ struct  Scada__ListGapsRequest
    */
   int32_t limit;
   /*
-   * next_page_token of the page before. At most 1,024 bytes.
+   * next_page_token of the page before. At most 16,384 bytes.
    */
   char *page_token;
 };

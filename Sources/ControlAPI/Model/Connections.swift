@@ -59,10 +59,13 @@ package struct CommandResult: Sendable, Equatable {
     package var success: Bool
     /// In words; empty on success.
     package var error: String
+    /// The tenant it was for, where the request does not tell: for the audit.
+    package var tenantID: UUID?
 
-    package init(success: Bool, error: String = "") {
+    package init(success: Bool, error: String = "", tenantID: UUID? = nil) {
         self.success = success
         self.error = error
+        self.tenantID = tenantID
     }
 
     package static let done = CommandResult(success: true)

@@ -89,13 +89,16 @@ package struct Reading: Sendable, Equatable {
 
     /// An upper bound of the bytes this reading takes in a response.
     package var encodedSize: Int {
-        136 + tagNodeID.utf8.count + valueText.utf8.count
+        Self.fixedSize + tagNodeID.utf8.count + valueText.utf8.count
     }
+
+    /// What of `encodedSize` does not depend on texts.
+    package static let fixedSize = 136
 }
 
 package struct ReadingsPage: Sendable, Equatable {
     package var readings: [Reading]
-    /// nil = the last page. At most 1,024 bytes of printable ASCII.
+    /// nil = the last page. At most 16,384 bytes of printable ASCII.
     package var nextPageToken: String?
 
     package init(readings: [Reading], nextPageToken: String? = nil) {

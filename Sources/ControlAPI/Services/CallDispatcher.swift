@@ -1,3 +1,4 @@
+import FoundationEssentials
 import Logging
 import Synchronization
 
@@ -17,7 +18,12 @@ final class CallNotes: Sendable {
     func received(_ bytes: Int) { content.withLock { $0.requestBytes += bytes } }
     func sent(_ bytes: Int) { content.withLock { $0.responseBytes += bytes } }
     func set(subject: [String: String]) { content.withLock { $0.subject = subject } }
-    func set(_ result: CommandResult) { content.withLock { $0.failure = result.success ? "" : result.error } }
+    func set(_ result: CommandResult) {
+        content.withLock { content in
+            content.failure = result.success ? "" : result.error
+            if let tenantID = result.tenantID { content.subject["tenant_id"] = tenantID.uuidString.lowercased() }
+        }
+    }
 }
 
 /// Takes each call from its arrival to its end: who is it, may it come in, which handler, what came out.

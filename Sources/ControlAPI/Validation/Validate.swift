@@ -8,7 +8,8 @@ package enum Bounds {
     package static let nameBytes = 256
     package static let unitBytes = 64
     package static let dataTypeBytes = 128
-    package static let pageTokenBytes = 1_024
+    /// Tokens hold the last reading's node id.
+    package static let pageTokenBytes = 16_384
     package static let filterBytes = 256
     package static let tags = 50_000
     package static let tagFilters = 1_000

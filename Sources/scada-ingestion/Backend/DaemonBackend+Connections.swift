@@ -1,6 +1,7 @@
 import ControlAPI
 import FoundationEssentials
 import Ingestion
+import Logging
 import OPCUAClient
 import TimescaleStore
 
@@ -22,9 +23,14 @@ extension DaemonBackend {
             tags: connection.tags.map(Self.record)
         )
         do throws(StoreError) {
-            _ = try await TenantRegistry(pool: pool).upsert(record, in: tenant.url, timeout: Self.timeout(context))
+            _ = try await registry.upsert(record, in: tenant.url, timeout: Self.timeout(context))
         } catch {
-            throw Self.answer(error, tenant)
+            // A constraint of the platform's own, most likely. PostgreSQL's detail line may show the row: it is left out.
+            if error.code == .data {
+                logger.warning("a connection was refused by the database", metadata: ["error": "\(error)"])
+                return CommandResult(success: false, error: "the tenant's database refused it: \(error.message)")
+            }
+            throw Self.answer(error, tenant, context)
         }
         await router.configurationChanged(tenant.id)
         return .done
@@ -46,28 +52,32 @@ extension DaemonBackend {
     }
 
     func removeConnection(connectionID: UUID, context: CallContext) async throws -> CommandResult {
-        let tenants = router.tenantList.filter { context.caller.mayAccess($0.id) }
-        // The one that runs it, else whoever has it stored.
-        let ordered = tenants.sorted { first, second in
-            (first.connectionRecord(connectionID) != nil) && (second.connectionRecord(connectionID) == nil)
+        let (mine, others) = router.tenantList.partitioned { context.caller.mayAccess($0.id) }
+        guard others.allSatisfy({ $0.connectionRecord(connectionID) == nil }) else {
+            throw ControlError.permissionDenied("the token is not for the tenant of this connection")
         }
+        // The one that runs it, else whoever has it stored.
+        let (running, stored) = mine.partitioned { $0.connectionRecord(connectionID) != nil }
         var unreachable: ControlError?
-        for tenant in ordered {
+        for tenant in running + stored {
             do throws(StoreError) {
-                let isRemoved = try await TenantRegistry(pool: pool).remove(
+                let isRemoved = try await registry.remove(
                     connection: connectionID,
                     from: tenant.url,
                     timeout: Self.timeout(context)
                 )
                 guard isRemoved else { continue }
-                await router.configurationChanged(tenant.id)
-                return .done
             } catch {
-                unreachable = unreachable ?? Self.answer(error, tenant)
+                if error.code == .cancelled { throw Self.answer(error, tenant, context) }
+                unreachable = unreachable ?? Self.answer(error, tenant, context)
+                continue
             }
+            // Returns when it has stopped.
+            await router.reconfigure(tenant.id)
+            return CommandResult(success: true, tenantID: tenant.id)
         }
         if let unreachable { throw unreachable }
-        if ordered.isEmpty, let reason = router.masterTrouble {
+        if mine.isEmpty, let reason = router.masterTrouble {
             throw ControlError.unavailable("the tenants are not known yet: \(reason)")
         }
         throw ControlError.notFound("there is no connection \(connectionID.uuidString.lowercased())")
@@ -75,56 +85,111 @@ extension DaemonBackend {
 
     // MARK: Lists
 
+    /// What is stored, with the state of what of it runs. While the database cannot be reached: what runs.
     func listConnections(_ query: ConnectionsQuery, context: CallContext) async throws -> ConnectionsPage {
         let tenant = try tenant(query.tenantID)
-        let all = tenant.snapshot().connections.filter { query.connectionID == nil || $0.id == query.connectionID }
-        var rest = all[...]
-        if let token = query.pageToken {
+        let after = try query.pageToken.map { token throws(ControlError) in
             guard let after = UUID(uuidString: token) else {
-                throw ControlError.invalid("page_token", "not a token of this list")
+                throw .invalid("page_token", "is not a token of this list: begin without one")
             }
-            rest = all.drop { $0.id.uuidString <= after.uuidString }
+            return after
         }
-        let page = rest.prefix(query.limit)
+        let running = tenant.snapshot().connections
+        var found: [ControlAPI.ConnectionStatus]
+        do throws(StoreError) {
+            let byID = Dictionary(running.map { ($0.id, $0) }) { first, _ in first }
+            let stored = try await registry.storedConnections(
+                of: tenant.url,
+                connectionID: query.connectionID,
+                after: after,
+                limit: query.limit + 1,
+                timeout: Self.timeout(context)
+            )
+            found = stored.map { Self.status($0, byID[$0.record.id], tenant) }
+        } catch {
+            guard error.isRetryable, !running.isEmpty else { throw Self.answer(error, tenant, context) }
+            let wanted = running.filter { connection in
+                (query.connectionID.map { $0 == connection.id } ?? true)
+                    && (after.map { connection.id.uuidString > $0.uuidString } ?? true)
+            }
+            found = wanted.prefix(query.limit + 1).map { Self.status($0, tenant.id) }
+        }
+        let hasMore = found.count > query.limit
+        if hasMore { found.removeLast(found.count - query.limit) }
         return ConnectionsPage(
-            connections: page.map { Self.status($0, tenant.id) },
-            nextPageToken: rest.count > page.count ? page.last?.id.uuidString : nil
+            connections: found,
+            nextPageToken: hasMore ? found.last?.connectionID.uuidString.lowercased() : nil
         )
     }
 
-    private static func status(_ snapshot: ConnectionSnapshot, _ tenant: UUID) -> ControlAPI.ConnectionStatus {
-        var status = ControlAPI.ConnectionStatus(connectionID: snapshot.id, tenantID: tenant)
-        status.name = snapshot.name
-        status.endpointURL = snapshot.endpointURL
-        status.securityMode = snapshot.securityMode
-        status.securityPolicy = snapshot.securityPolicy
-        status.state = snapshot.status.state.rawValue
-        status.stateSinceMicros = snapshot.status.sinceUnixMicroseconds
-        status.lastError = snapshot.status.lastError?.description ?? ""
-        status.tagsTotal = snapshot.tags
-        status.tagsBad = snapshot.badTags
-        status.readingsReceived = Int64(clamping: snapshot.readings)
-        status.lastReadingAtMicros = snapshot.lastReadingAt
-        status.reconnects = Int64(clamping: snapshot.status.connects > 0 ? snapshot.status.connects - 1 : 0)
-        status.publishingIntervalMillis = snapshot.publishingInterval
+    private static func status(
+        _ stored: TenantRegistry.StoredConnection,
+        _ running: ConnectionSnapshot?,
+        _ tenant: TenantShared
+    ) -> ControlAPI.ConnectionStatus {
+        if stored.isEnabled, let running { return status(running, tenant.id) }
+        var status = ControlAPI.ConnectionStatus(connectionID: stored.record.id, tenantID: tenant.id)
+        status.name = stored.record.name ?? ""
+        status.endpointURL = stored.record.endpointURL
+        status.securityMode = stored.record.securityMode
+        status.securityPolicy = stored.record.securityPolicy
+        status.tagsTotal = stored.tags
+        status.isEnabled = stored.isEnabled
+        if !stored.isEnabled {
+            status.state = "disabled"
+        } else if let problem = tenant.problem(ofConnection: stored.record.id) {
+            status.state = "invalid"
+            status.lastError = problem
+        } else {
+            status.state = "starting"
+        }
         return status
+    }
+
+    private static func status(_ running: ConnectionSnapshot, _ tenant: UUID) -> ControlAPI.ConnectionStatus {
+        var status = ControlAPI.ConnectionStatus(connectionID: running.id, tenantID: tenant)
+        status.name = running.name
+        status.endpointURL = running.endpointURL
+        status.securityMode = running.securityMode
+        status.securityPolicy = running.securityPolicy
+        status.state = word(running.status.state)
+        status.stateSinceMicros = running.status.sinceUnixMicroseconds
+        status.lastError = running.status.lastError?.description ?? ""
+        status.tagsTotal = running.tags
+        status.tagsBad = running.badTags
+        status.readingsReceived = Int64(clamping: running.readings)
+        status.lastReadingAtMicros = running.lastReadingAt
+        status.reconnects = Int64(clamping: running.status.connects > 0 ? running.status.connects - 1 : 0)
+        status.publishingIntervalMillis = running.status.state == .connected ? running.publishingInterval : 0
+        return status
+    }
+
+    private static func word(_ state: OPCUAClient.ConnectionStatus.State) -> String {
+        switch state {
+        case .idle: "starting"
+        case .connecting: "connecting"
+        case .connected: "connected"
+        case .backingOff: "waiting to reconnect"
+        case .down: "down"
+        }
     }
 
     func listGaps(_ query: GapsQuery, context: CallContext) async throws -> GapsPage {
         let tenant = try tenant(query.tenantID)
         do throws(StoreError) {
-            let page = try await GapLedger(pool: pool).list(
+            let page = try await gaps.list(
                 in: tenant.url,
                 connectionID: query.connectionID,
                 fromMicros: query.range.startMicros ?? .min,
                 toMicros: query.range.endMicros ?? .max,
+                unhealedOnly: query.unhealedOnly,
                 limit: query.limit,
                 pageToken: query.pageToken,
                 timeout: Self.timeout(context)
             )
             return GapsPage(gaps: page.gaps.map(Self.gap), nextPageToken: page.nextPageToken)
         } catch {
-            throw Self.answer(error, tenant)
+            throw Self.answer(error, tenant, context)
         }
     }
 
@@ -150,5 +215,16 @@ extension DaemonBackend {
 
     func browseNodes(_ query: BrowseQuery, context: CallContext) async throws -> BrowsePage {
         throw ControlError(.unimplemented, "BrowseNodes is not offered by this version")
+    }
+}
+
+extension Array {
+    /// The elements that satisfy `condition`, and the others, both in their order.
+    fileprivate func partitioned(_ condition: (Element) -> Bool) -> (matching: [Element], others: [Element]) {
+        var result: (matching: [Element], others: [Element]) = ([], [])
+        for element in self {
+            if condition(element) { result.matching.append(element) } else { result.others.append(element) }
+        }
+        return result
     }
 }

@@ -7,9 +7,20 @@ import TimescaleStore
 /// The daemon behind the control API.
 struct DaemonBackend: ControlBackend {
     let router: TenantRouter
-    let pool: ConnectionPool
     let passwords: PasswordStore
     let logger: Logger
+    let registry: TenantRegistry
+    let gaps: GapLedger
+    private let reader: ReadingsReader
+
+    init(router: TenantRouter, pool: ConnectionPool, passwords: PasswordStore, logger: Logger) {
+        self.router = router
+        self.passwords = passwords
+        self.logger = logger
+        registry = TenantRegistry(pool: pool)
+        gaps = GapLedger(pool: pool)
+        reader = ReadingsReader(pool: pool)
+    }
 
     /// The tenant of a request.
     func tenant(_ id: UUID) throws(ControlError) -> TenantShared {
@@ -65,10 +76,12 @@ struct DaemonBackend: ControlBackend {
             ascending: query.ascending
         )
         do throws(StoreError) {
-            let page = try await ReadingsReader(pool: pool).page(
+            let page = try await reader.page(
                 stored,
                 in: tenant.url,
                 limit: query.limit,
+                maxBytes: query.maxPageBytes,
+                bytesPerRow: Reading.fixedSize,
                 pageToken: query.pageToken,
                 timeout: Self.timeout(context)
             )
@@ -77,7 +90,7 @@ struct DaemonBackend: ControlBackend {
                 nextPageToken: page.nextPageToken
             )
         } catch {
-            throw Self.answer(error, tenant)
+            throw Self.answer(error, tenant, context)
         }
     }
 
@@ -106,23 +119,35 @@ struct DaemonBackend: ControlBackend {
     }
 
     /// A database's failure in the API's words.
-    static func answer(_ error: StoreError, _ tenant: TenantShared) -> ControlError {
+    static func answer(_ error: StoreError, _ tenant: TenantShared, _ context: CallContext) -> ControlError {
+        answer(error, tenant: tenant.name, isLate: context.deadline.map { $0 <= .now } ?? false)
+    }
+
+    /// - Parameter isLate: the caller's deadline has passed.
+    static func answer(_ error: StoreError, tenant: String, isLate: Bool) -> ControlError {
         switch error.code {
-        case .invalidPageToken: .invalid("page_token", "not a token of this query")
+        case .invalidPageToken:
+            .invalid(
+                "page_token",
+                "is not a token of this question: repeat the question unchanged, or begin without one"
+            )
         case .invalidArgument: ControlError(.invalidArgument, error.message)
-        case .timeout: ControlError(.deadlineExceeded, "the database did not answer in time", cause: error)
+        case .timeout where isLate: ControlError(.deadlineExceeded, "the deadline has passed", cause: error)
+        case .timeout: .unavailable("the database of tenant \(tenant) did not answer in time", cause: error)
         case .cancelled: ControlError(.cancelled, "cancelled", cause: error)
         case .resources where error.sqlState == nil:
-            ControlError(.resourceExhausted, "too many queries wait for this tenant's database", cause: error)
+            ControlError(.resourceExhausted, "too many queries wait for the database of tenant \(tenant)", cause: error)
+        case .schema where error.sqlState == "3D000":
+            .unavailable("the database of tenant \(tenant) does not exist", cause: error)
         case .schema:
             ControlError(
                 .failedPrecondition,
-                "the database of tenant \(tenant.name) lacks tables or privileges: scada-ingestion migrate",
+                "the database of tenant \(tenant) lacks tables or privileges: run scada-ingestion migrate",
                 cause: error
             )
         case .connection, .authentication, .resources, .contention, .readOnly, .outcomeUnknown, .closed:
-            .unavailable("the database of tenant \(tenant.name) cannot be reached", cause: error)
-        default: ControlError(.internalError, "the database refused: see the log", cause: error)
+            .unavailable("the database of tenant \(tenant) cannot be reached or refuses", cause: error)
+        default: ControlError(.internalError, "the database refused; the server's log has the details", cause: error)
         }
     }
 
