@@ -163,11 +163,13 @@ struct JournalLedger {
     /// The segment to give up next, when room must be made: the oldest that no transaction under way is reading.
     func segmentToDrop() -> SegmentEntry? {
         guard let keeper = segments.lastIndex(where: \.isDurable) else { return nil }
-        return segments[..<keeper].first { $0.isSealed && ($0.isGivenUp || $0.end <= forgotten || $0.base >= pinnedEnd) }
+        return segments[..<keeper].first { segment in
+            segment.isSealed && (segment.isGivenUp || segment.end <= forgotten || segment.base >= pinnedEnd)
+        }
     }
 
-    /// Gives up the segment that ``segmentToDrop()`` names, and those of its rows that were not stored: nobody reads it from
-    /// now on. It stays in the books until its file was removed.
+    /// Gives up the segment that ``segmentToDrop()`` names, and those of its rows that were not stored: nobody reads it
+    /// from now on. It stays in the books until its file was removed.
     /// - Returns: the segment as it was before.
     mutating func giveUpOldest() -> SegmentEntry? {
         guard let segment = segmentToDrop(), let place = segments.firstIndex(where: { $0.index == segment.index })

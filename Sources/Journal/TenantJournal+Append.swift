@@ -158,9 +158,10 @@ extension TenantJournal {
     private func cancelWaiter(_ id: UInt64) {
         let waiter = state.withLock { state -> Waiter? in
             guard let place = state.waiters.firstIndex(where: { $0.id == id }) else { return nil }
+            let waiter = state.waiters.remove(at: place)
             // Whoever stood behind may fit.
-            schedule(&state, urgent: false)
-            return state.waiters.remove(at: place)
+            if place == 0 && !state.waiters.isEmpty { schedule(&state, urgent: true) }
+            return waiter
         }
         waiter?.continuation.resume(returning: .failure(Self.cancelledError))
     }

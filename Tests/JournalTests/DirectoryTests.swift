@@ -167,7 +167,7 @@ import Musl
 
     /// Appends, syncs and the close race; nothing is lost and nothing hangs.
     @Test func closingWhileOthersAppend() async throws {
-        for round in 0..<20 {
+        for round in 0..<10 {
             let bench = try Bench()
             let directory = try bench.open()
             let journal = try directory.openJournal(tenant: Bench.tenant, events: bench.probe.events).journal

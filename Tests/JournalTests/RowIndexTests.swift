@@ -61,13 +61,13 @@ private struct NaiveIndex {
     }
 
     /// Below its capacity the index is exact at every record's start and end, whatever is forgotten, dropped or skipped.
-    @Test(arguments: 1...20) func agreesWithTheNaiveModelBelowItsCapacity(_ seed: UInt64) {
+    @Test(arguments: 1...8) func agreesWithTheNaiveModelBelowItsCapacity(_ seed: UInt64) {
         var random = SeededGenerator(seed: seed)
         var index = RowIndex(capacity: 1 << 20)
         var model = NaiveIndex()
         var end: Int64 = 0
         var forgotten: Int64 = 0
-        for step in 0..<400 {
+        for step in 0..<250 {
             switch Int.random(in: 0..<10, using: &random) {
             case 0:
                 // Positions are skipped.

@@ -2,16 +2,23 @@ import FoundationEssentials
 
 @testable import Journal
 
+#if canImport(Glibc)
+import Glibc
+#elseif canImport(Musl)
+import Musl
+#endif
+
 /// Records whose every byte follows from their number, so that what comes back can be checked without remembering it.
 enum Sample {
     static func payload(_ number: UInt32, bytes: Int) -> [UInt8] {
         var random = SeededGenerator(seed: UInt64(number) &* 0x9E37 &+ 1)
-        var payload: [UInt8] = []
-        payload.reserveCapacity(bytes + 8)
-        while payload.count < bytes {
-            withUnsafeBytes(of: random.next()) { payload.append(contentsOf: $0) }
+        return Array(unsafeUninitializedCapacity: bytes + 8) { payload, count in
+            let raw = UnsafeMutableRawBufferPointer(payload)
+            for place in stride(from: 0, to: bytes, by: 8) {
+                raw.storeBytes(of: random.next().littleEndian, toByteOffset: place, as: UInt64.self)
+            }
+            count = bytes
         }
-        return Array(payload[..<bytes])
     }
 
     static func header(_ number: UInt32, rows: UInt32) -> RecordHeader {
@@ -38,8 +45,11 @@ enum Sample {
         var expected = self.header(header.sequenceNumber, rows: header.rowCount)
         expected.position = header.position
         expected.endPosition = header.endPosition
-        return header == expected
-            && payload.elementsEqual(Self.payload(header.sequenceNumber, bytes: payload.count))
+        guard header == expected else { return false }
+        return Self.payload(header.sequenceNumber, bytes: payload.count).withUnsafeBytes { expected in
+            guard let left = expected.baseAddress, let right = payload.baseAddress else { return true }
+            return memcmp(left, right, payload.count) == 0
+        }
     }
 }
 
