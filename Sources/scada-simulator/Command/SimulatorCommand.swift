@@ -17,6 +17,8 @@ struct SimulatorCommand: AsyncParsableCommand {
             With --counters the values of every tag are 1, 2, 3 and so on: a number missing between two that a client \
             received was lost.
 
+            \(ControlCommand.help)
+
             Exit codes: 0 done, 64 wrong usage, 69 a port cannot be listened on or the summary not be written.
             """
     )
@@ -59,6 +61,10 @@ struct SimulatorCommand: AsyncParsableCommand {
     var user: String?
     @Option(help: ArgumentHelp("Write the final figures to this file too.", valueName: "file"))
     var summary: String?
+    @Option(help: "Port on loopback for control commands; see above.")
+    var controlPort: Int?
+    @Option(help: ArgumentHelp("Keep this much history for HistoryRead; 0 keeps none.", valueName: "minutes"))
+    var history = 0.0
     @Flag(help: "No line every second.")
     var quiet = false
     @Flag(help: "Print SQL that registers the wells in a tenant's database, and exit.")
@@ -87,6 +93,14 @@ struct SimulatorCommand: AsyncParsableCommand {
         guard (1...64).contains(threads) else { throw ValidationError("--threads has to be 1 to 64") }
         if let duration, !(duration > 0 && duration < 1e9) {
             throw ValidationError("--duration has to be a positive number of seconds")
+        }
+        if let controlPort, !(1...65_535).contains(controlPort) {
+            throw ValidationError("--control-port has to be 1 to 65535")
+        }
+        guard history >= 0, history * 60 * resolved.rate <= Double(History.maximumSamples) else {
+            throw ValidationError(
+                "--history times --rate comes to more than the \(History.maximumSamples) values that are kept"
+            )
         }
         if let user, user.first == ":" || !user.contains(":") {
             throw ValidationError("--user has to be name:password")
@@ -126,6 +140,8 @@ struct SimulatorCommand: AsyncParsableCommand {
                 let parts = text.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false)
                 return (String(parts[0]), String(parts[1]))
             },
+            history: history,
+            controlPort: controlPort,
             summaryPath: summary,
             quiet: quiet
         )

@@ -21,10 +21,13 @@ struct SimulatorRun: Sendable {
     /// Seconds; nil runs until a signal.
     var duration: Double?
     var user: (name: String, password: String)?
+    /// Minutes; 0 keeps none.
+    var history: Double
+    var controlPort: Int?
     var summaryPath: String?
     var quiet: Bool
 
-    private struct Running: Sendable {
+    struct Running: Sendable {
         var driver: NIOLoopBound<ServerDriver>
         var loop: any EventLoop
         var endpoint: String
@@ -48,13 +51,25 @@ struct SimulatorRun: Sendable {
             try? await group.shutdownGracefully()
             throw error
         }
+        let (quit, quitter) = AsyncStream.makeStream(of: Void.self, bufferingPolicy: .bufferingNewest(1))
+        if let controlPort {
+            do {
+                let servers = running
+                _ = try await ControlPort.start(port: controlPort, group: group) { line in
+                    await answer(line, servers, clock, quitter)
+                }
+            } catch {
+                try? await group.shutdownGracefully()
+                throw unavailable("127.0.0.1", controlPort, error)
+            }
+        }
         if !quiet {
             let places = "\(running[0].endpoint)" + (running.count > 1 ? " and \(running.count - 1) more" : "")
             StandardOutput.line(
                 "\(wells) wells, \(wells * FieldLayout.tagsPerWell) tags, \(rate) readings/s, seed \(seed), at \(places)"
             )
         }
-        let summary = try await watch(running, clock, signals)
+        let summary = try await watch(running, clock, signals, quit)
         let text = try summary.json()
         StandardOutput.line(text)
         if let summaryPath { try Summary.write(text, to: summaryPath) }
@@ -77,29 +92,33 @@ struct SimulatorRun: Sendable {
             endpointURL: endpoint,
             applicationURI: "urn:scada-simulator:\(port)",
             epoch: clock.epoch,
+            historyMinutes: history,
             user: user
         )
         do {
             let driver = try await ServerDriver.start(configuration, host: host, port: port, loop: loop, clock: clock)
             return Running(driver: driver, loop: loop, endpoint: endpoint)
-        } catch let error as IOError {
-            let reason = String(cString: strerror(error.errnoCode))
-            throw UnavailableError(description: "cannot listen on \(host):\(port): \(reason)")
         } catch {
-            // What else bind can say is that there is no such host.
-            throw UnavailableError(description: "cannot listen on \(host):\(port): \(error)")
+            throw unavailable(host, port, error)
         }
+    }
+
+    private func unavailable(_ host: String, _ port: Int, _ error: any Error) -> UnavailableError {
+        let reason = (error as? IOError).map { String(cString: strerror($0.errnoCode)) } ?? "\(error)"
+        return UnavailableError(description: "cannot listen on \(host):\(port): \(reason)")
     }
 
     /// Runs until the duration is over or a signal comes; returns the final figures.
     private func watch(
         _ running: [Running],
         _ clock: RunClock,
-        _ signals: UnixSignalsSequence
+        _ signals: UnixSignalsSequence,
+        _ quit: AsyncStream<Void>
     ) async throws -> Summary {
         let started = clock.nanoseconds
         try await withThrowingTaskGroup(of: Void.self) { group in
             group.addTask { for await _ in signals { return } }
+            group.addTask { for await _ in quit { return } }
             group.addTask {
                 // Cancelled at the end: the sleep throws.
                 do { try await report(running, clock, since: started) } catch is CancellationError {}
@@ -133,7 +152,7 @@ struct SimulatorRun: Sendable {
         }
     }
 
-    private func collect(_ running: [Running], _ clock: RunClock, since started: Int64) async throws -> Summary {
+    func collect(_ running: [Running], _ clock: RunClock, since started: Int64) async throws -> Summary {
         var total = Accounting()
         var servers: [Summary.Server] = []
         for each in running {

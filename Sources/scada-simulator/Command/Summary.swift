@@ -27,10 +27,12 @@ struct Summary: Encodable {
     }
 
     /// One line of JSON with sorted keys.
-    func json() throws -> String {
+    func json() throws -> String { try Self.json(self) }
+
+    static func json(_ value: some Encodable) throws -> String {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-        return String(decoding: try encoder.encode(self), as: UTF8.self)
+        return String(decoding: try encoder.encode(value), as: UTF8.self)
     }
 
     /// Replaces the file as a whole: a reader never sees half of it.

@@ -36,7 +36,8 @@ extension FieldServer {
         case AttributeId.displayName: return DataValue(.localizedText(LocalizedText(name.name)))
         case AttributeId.description: return DataValue(.localizedText(LocalizedText(describe(node))))
         case AttributeId.writeMask, AttributeId.userWriteMask: return DataValue(.uint32(0))
-        case AttributeId.isAbstract, AttributeId.symmetric, AttributeId.historizing: return DataValue(.boolean(false))
+        case AttributeId.isAbstract, AttributeId.symmetric: return DataValue(.boolean(false))
+        case AttributeId.historizing: return DataValue(.boolean(hasHistory(node)))
         case AttributeId.inverseName: return DataValue(.localizedText(LocalizedText()))
         case AttributeId.eventNotifier: return DataValue(.byte(0))
         case AttributeId.dataType: return DataValue(.nodeId(NodeId(space.dataType(of: node))))
@@ -44,11 +45,16 @@ extension FieldServer {
         case AttributeId.arrayDimensions:
             let dimensions: [Variant] = space.isArray(node) ? [.uint32(0)] : []
             return DataValue(.array(type: .uint32, elements: dimensions, dimensions: []))
-        // CurrentRead (Part 3, 8.57).
-        case AttributeId.accessLevel, AttributeId.userAccessLevel: return DataValue(.byte(1))
+        // CurrentRead and HistoryRead (Part 3, 8.57).
+        case AttributeId.accessLevel, AttributeId.userAccessLevel: return DataValue(.byte(hasHistory(node) ? 5 : 1))
         case AttributeId.minimumSamplingInterval: return DataValue(.double(0))
         default: return DataValue(.null, status: .badAttributeIdInvalid)
         }
+    }
+
+    private func hasHistory(_ node: FieldNode) -> Bool {
+        if case .tag = node { return history != nil }
+        return false
     }
 
     private func describe(_ node: FieldNode) -> String? {
@@ -94,7 +100,8 @@ extension FieldServer {
         func strings(_ elements: [String]) -> Variant {
             .array(type: .string, elements: elements.map { .string($0) }, dimensions: [])
         }
-        func limit(_ value: Int) -> Variant { .uint32(UInt32(clamping: value)) }
+        // 0 means that there is no limit, or that the server does not tell.
+        func limit(_ value: Int) -> Variant { .uint32(limits.areAnnounced ? UInt32(clamping: value) : 0) }
         switch number {
         case 2254: return strings([configuration.applicationURI])
         case 2255: return strings(space.namespaces)
@@ -118,11 +125,11 @@ extension FieldServer {
         case 2272: return .double(0)
         case 2735: return .uint16(UInt16(Session.maximumContinuations))
         case 2736: return .uint16(0)
-        case 2737: return .uint16(0)
+        case 2737: return .uint16(history == nil ? 0 : UInt16(Session.maximumContinuations))
         case 24095: return limit(limits.sessions)
         case 24098: return limit(limits.subscriptionsPerSession)
         case 24104: return limit(limits.itemsPerSubscription)
-        case 31916: return .uint32(limits.queueSize)
+        case 31916: return limit(Int(limits.queueSize))
         case 11705, 12165, 11710, 11712: return limit(limits.nodesPerCall)
         case 11714: return limit(limits.itemsPerCall)
         default: return nil
@@ -131,7 +138,7 @@ extension FieldServer {
 
     private var serverStatus: ServerStatusDataType {
         ServerStatusDataType(
-            startTime: DateTime(ticks: configuration.epoch),
+            startTime: DateTime(ticks: startTime),
             currentTime: DateTime(ticks: time),
             state: .running,
             buildInfo: BuildInfo(
@@ -172,16 +179,4 @@ extension FieldServer {
         return CallResponse(results: results)
     }
 
-    /// This server keeps no history.
-    func historyRead(_ request: HistoryReadRequest, _ session: Session) throws(ServiceFailure) -> HistoryReadResponse {
-        let results = try each(request.nodesToRead, limits.nodesPerCall) { each in
-            do throws(ServiceFailure) {
-                _ = try space.node(each.nodeId)
-                return HistoryReadResult(statusCode: .badHistoryOperationUnsupported)
-            } catch {
-                return HistoryReadResult(statusCode: error.status)
-            }
-        }
-        return HistoryReadResponse(results: results)
-    }
 }

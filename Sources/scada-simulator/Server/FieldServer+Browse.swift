@@ -101,7 +101,7 @@ extension FieldServer {
         return withUnsafeBytes(of: id.littleEndian) { Array($0) }
     }
 
-    private static func continuationID(_ bytes: [UInt8]) -> UInt64? {
+    static func continuationID(_ bytes: [UInt8]) -> UInt64? {
         guard bytes.count == 8 else { return nil }
         return bytes.reversed().reduce(0) { $0 << 8 | UInt64($1) }
     }

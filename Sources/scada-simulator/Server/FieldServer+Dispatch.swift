@@ -85,6 +85,17 @@ extension FieldServer {
         peer.respond(requestID, Self.fault(status, handle: header.requestHandle, time: time))
     }
 
+    /// The handle of a request that is not looked at any further; 0 where it cannot be read.
+    static func requestHandle(_ body: UnsafeRawBufferPointer) -> UInt32 {
+        var decoder = BinaryDecoder(body)
+        do throws(DecodingError) {
+            _ = try NodeId(from: &decoder)
+            return try RequestHeader(from: &decoder).requestHandle
+        } catch {
+            return 0
+        }
+    }
+
     /// The body of a ServiceFault (Part 4, 7.35).
     static func fault(_ status: StatusCode, handle: UInt32, time: Int64) -> [UInt8] {
         ServiceFault(

@@ -7,11 +7,16 @@ import OPCUACodec
 final class FieldServer {
     let configuration: Configuration
     var limits: ServerLimits
+    let initialLimits: ServerLimits
     /// Nanoseconds since the start of the run; set by the driver before each call.
     var now: Int64 = 0
 
     var field: Field
     var space: AddressSpace
+    /// nil where none is kept.
+    private(set) var history: History?
+    /// When the server, not the run, started: in ticks.
+    var startTime: Int64
     /// Per tag, the monitored items on it.
     var watchers: [[Watcher]]
     var sessions: [NodeId: Session] = [:]
@@ -42,6 +47,8 @@ final class FieldServer {
         var applicationURI: String
         /// OPC UA ticks of the wall clock at time 0 of the run.
         var epoch: Int64
+        /// Minutes of history to keep; 0 for none.
+        var historyMinutes = 0.0
         /// The only user name and password taken; nil takes any user name.
         var user: (name: String, password: String)?
     }
@@ -49,9 +56,17 @@ final class FieldServer {
     init(_ configuration: Configuration, limits: ServerLimits = ServerLimits()) {
         self.configuration = configuration
         self.limits = limits
+        initialLimits = limits
+        startTime = configuration.epoch
         let layout = configuration.layout
         field = Field(layout: layout, rate: configuration.rate, epoch: configuration.epoch)
         space = AddressSpace(layout: layout, applicationURI: configuration.applicationURI)
+        if configuration.historyMinutes > 0 {
+            // Rounded up, with room for hand-entered gauges.
+            let samples = configuration.historyMinutes * 60 / min(field.interval, 180)
+            history = History(tags: layout.tagCount, capacity: Int(samples) + 16)
+            for (tag, sample) in field.newest.enumerated() { history?.append(sample, tag: tag) }
+        }
         watchers = Array(repeating: [], count: layout.tagCount)
         tagAccounting = TagAccounting(tags: layout.tagCount)
         // Not the same ids after a restart: a client that mixes them up is found out.
@@ -98,6 +113,8 @@ final class FieldServer {
 
     private func deliver(_ updates: [Field.Update]) {
         for update in updates {
+            history?.append(update.sample, tag: update.tag)
+            if !space.removedTags.isEmpty, space.removedTags.contains(update.tag) { continue }
             for watcher in watchers[update.tag] {
                 count(watcher.subscription.offer(update.sample, slot: watcher.slot))
             }

@@ -39,6 +39,7 @@ final class ServerConnection: ChannelInboundHandler, Peer {
     func handlerAdded(context: ChannelHandlerContext) {
         self.context = context
         driver.opened(self)
+        if driver.isFrozen { setFrozen(true) }
     }
 
     func handlerRemoved(context: ChannelHandlerContext) { self.context = nil }
@@ -62,8 +63,14 @@ final class ServerConnection: ChannelInboundHandler, Peer {
             waiting.writeBuffer(&bytes)
             bytes = waiting
         }
+        process(bytes, context)
+    }
+
+    /// Takes the whole chunks out of `bytes` and keeps the rest.
+    private func process(_ bytes: ByteBuffer, _ context: ChannelHandlerContext) {
+        var bytes = bytes
         driver.setTime()
-        while state != .closed, bytes.readableBytes >= MessageHeader.size {
+        while state != .closed, !driver.isFrozen, bytes.readableBytes >= MessageHeader.size {
             do {
                 let header = try bytes.withUnsafeReadableBytes { (region) throws(SecurityError) in
                     try MessageHeader.peek(region, maximumLength: receiveLimit)
@@ -140,21 +147,13 @@ final class ServerConnection: ChannelInboundHandler, Peer {
         case .intermediate:
             var soFar = assembling?.requestID == decoded.requestID ? assembling?.bytes ?? [] : []
             assembling = nil
-            guard soFar.count + part.count <= server.limits.messageSize else {
-                return fail(.badTcpMessageTooLarge, "a request of more than \(server.limits.messageSize) bytes")
-            }
-            soFar.append(contentsOf: part)
+            // Of what is too large only enough is kept to say so to the right request.
+            if soFar.count <= server.limits.messageSize { soFar.append(contentsOf: part) }
             assembling = (decoded.requestID, soFar)
         case .final:
             if let waiting = assembling, waiting.requestID == decoded.requestID {
                 assembling = nil
-                guard waiting.bytes.count + part.count <= server.limits.messageSize else {
-                    return respond(
-                        decoded.requestID,
-                        FieldServer.fault(.badRequestTooLarge, handle: 0, time: server.time)
-                    )
-                }
-                let whole = waiting.bytes + part
+                let whole = waiting.bytes.count <= server.limits.messageSize ? waiting.bytes + part : waiting.bytes
                 try whole.withUnsafeBytes { try request(decoded, $0) }
             } else {
                 try request(decoded, part)
@@ -165,6 +164,9 @@ final class ServerConnection: ChannelInboundHandler, Peer {
     private func request(_ chunk: DecodedChunk, _ body: UnsafeRawBufferPointer) throws {
         if chunk.type == .openSecureChannel {
             try openChannel(chunk, body)
+        } else if body.count > server.limits.messageSize {
+            let handle = FieldServer.requestHandle(body)
+            respond(chunk.requestID, FieldServer.fault(.badRequestTooLarge, handle: handle, time: server.time))
         } else {
             server.handle(body, requestID: chunk.requestID, from: self)
         }
@@ -225,6 +227,7 @@ final class ServerConnection: ChannelInboundHandler, Peer {
     }
 
     private func send(_ type: MessageHeader.MessageType, _ requestID: UInt32, _ body: [UInt8]) throws(SecurityError) {
+        let start = output.count
         let result: Result<Void, SecurityError> = body.withUnsafeBytes { region in
             do throws(SecurityError) {
                 return .success(
@@ -235,6 +238,7 @@ final class ServerConnection: ChannelInboundHandler, Peer {
             }
         }
         try result.get()
+        driver.corrupt(&output, from: start)
         scheduleFlush()
     }
 
@@ -247,7 +251,8 @@ final class ServerConnection: ChannelInboundHandler, Peer {
     /// Hands what was sent in this turn of the event loop to the socket in one write.
     func flush() {
         isFlushScheduled = false
-        guard let context, !output.isEmpty else { return }
+        // Kept for the time after the thaw, as a stopped process would.
+        guard let context, !output.isEmpty, !driver.isFrozen else { return }
         var buffer = context.channel.allocator.buffer(capacity: output.count)
         buffer.writeBytes(output)
         output.removeAll(keepingCapacity: output.count <= 1 << 20)
@@ -263,6 +268,23 @@ final class ServerConnection: ChannelInboundHandler, Peer {
         status.encode(to: &encoder)
         encoder.string(reason)
         output += encoder.bytes
+        close()
+    }
+
+    /// Stops reading, or goes on with it and sends what waited.
+    func setFrozen(_ isFrozen: Bool) {
+        context?.channel.setOption(.autoRead, value: !isFrozen).whenFailure { _ in }
+        guard !isFrozen else { return }
+        flush()
+        if let context, let waiting = partial {
+            partial = nil
+            process(waiting, context)
+        }
+    }
+
+    /// Closes without sending what waits.
+    func abort() {
+        output = []
         close()
     }
 

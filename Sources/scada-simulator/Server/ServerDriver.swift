@@ -8,6 +8,8 @@ final class ServerDriver {
     let server: FieldServer
     private let loop: any EventLoop
     private let clock: RunClock
+    private let host: String
+    private let port: Int
     private var listener: (any Channel)?
     private var connections: [ObjectIdentifier: ServerConnection] = [:]
     private var waiting: [ServerConnection] = []
@@ -16,8 +18,17 @@ final class ServerDriver {
     /// How often the field moves on and subscriptions are looked at.
     static let tick = TimeAmount.milliseconds(50)
 
-    private init(server: FieldServer, loop: any EventLoop, clock: RunClock) {
+    /// Reads, computes and answers nothing.
+    private(set) var isFrozen = false
+    /// Messages yet to be damaged.
+    var messagesToCorrupt = 0
+    private var damage: SeededGenerator
+
+    private init(server: FieldServer, host: String, port: Int, loop: any EventLoop, clock: RunClock) {
         self.server = server
+        self.host = host
+        self.port = port
+        damage = SeededGenerator(seed: server.configuration.layout.seed)
         self.loop = loop
         self.clock = clock
     }
@@ -32,10 +43,23 @@ final class ServerDriver {
         clock: RunClock
     ) async throws -> NIOLoopBound<ServerDriver> {
         let bound = try await loop.submit {
-            let driver = ServerDriver(server: FieldServer(configuration), loop: loop, clock: clock)
+            let driver = ServerDriver(
+                server: FieldServer(configuration),
+                host: host,
+                port: port,
+                loop: loop,
+                clock: clock
+            )
             return NIOLoopBound(driver, eventLoop: loop)
         }.get()
-        let listener = try await ServerBootstrap(group: loop)
+        try await loop.flatSubmit { bound.value.listen() }.get()
+        try await loop.submit { bound.value.run() }.get()
+        return bound
+    }
+
+    private func listen() -> EventLoopFuture<Void> {
+        let bound = NIOLoopBound(self, eventLoop: loop)
+        return ServerBootstrap(group: loop)
             .serverChannelOption(.backlog, value: 256)
             .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
             .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
@@ -53,16 +77,14 @@ final class ServerDriver {
                 }
             }
             .bind(host: host, port: port)
-            .get()
-        try await loop.submit { bound.value.run(listener) }.get()
-        return bound
+            .map { bound.value.listener = $0 }
     }
 
-    private func run(_ listener: any Channel) {
-        self.listener = listener
+    private func run() {
         let bound = NIOLoopBound(self, eventLoop: loop)
         ticking = loop.scheduleRepeatedTask(initialDelay: Self.tick, delay: Self.tick) { _ in
             let driver = bound.value
+            if driver.isFrozen { return }
             driver.setTime()
             driver.server.tick()
             driver.flush()
@@ -98,6 +120,45 @@ final class ServerDriver {
         var summary = server.summary
         summary.connections = connections.count
         return summary
+    }
+
+    // MARK: Faults
+
+    func dropConnections() {
+        for connection in connections.values { connection.abort() }
+    }
+
+    func freeze(_ isFrozen: Bool) {
+        guard self.isFrozen != isFrozen else { return }
+        self.isFrozen = isFrozen
+        for connection in connections.values { connection.setFrozen(isFrozen) }
+    }
+
+    /// Closes everything and forgets everything; listens again after a while.
+    func restart(downFor time: TimeAmount) {
+        listener?.close(promise: nil)
+        listener = nil
+        dropConnections()
+        server.forgetEverything()
+        listen(after: time)
+    }
+
+    private func listen(after time: TimeAmount) {
+        let bound = NIOLoopBound(self, eventLoop: loop)
+        loop.scheduleTask(in: time) {
+            // Somebody may have taken the port in the meantime: it is tried until it is free again.
+            bound.value.listen().whenFailure { _ in bound.value.listen(after: .milliseconds(100)) }
+        }
+    }
+
+    /// Flips one to four bytes of a message that is about to leave, if that was asked for.
+    func corrupt(_ output: inout [UInt8], from start: Int) {
+        guard messagesToCorrupt > 0, start < output.count else { return }
+        messagesToCorrupt -= 1
+        for _ in 0..<Int.random(in: 1...4, using: &damage) {
+            let position = Int.random(in: start..<output.count, using: &damage)
+            output[position] ^= UInt8.random(in: 1...255, using: &damage)
+        }
     }
 
     /// Closes the listener and every connection.

@@ -22,6 +22,8 @@ struct ServerLimits: Equatable, Sendable {
     var historyValuesPerCall = 10_000
     /// Answer every deadband with BadFilterNotAllowed, as some controllers do.
     var refusesDeadband = false
+    /// Whether the nodes under ServerCapabilities tell the limits.
+    var areAnnounced = true
     /// Milliseconds.
     var publishingInterval: ClosedRange<Double> = 50...3_600_000
     var sessionTimeout: ClosedRange<Double> = 1_000...3_600_000

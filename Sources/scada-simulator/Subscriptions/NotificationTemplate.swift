@@ -30,6 +30,11 @@ struct NotificationTemplate: Equatable, Sendable {
         var offset = 14
         var mask = mask
         if sample.status != 0 {
+            if sample.status >> 31 == 1 {
+                // A bad value is none (Part 4, 7.11): status and timestamps follow the mask at once.
+                mask &= ~DataValue.Mask.value
+                offset = 5
+            }
             mask |= DataValue.Mask.status
             output.storeBytes(of: sample.status.littleEndian, toByteOffset: offset, as: UInt32.self)
             offset += 4

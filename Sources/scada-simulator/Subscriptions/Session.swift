@@ -39,6 +39,7 @@ final class Session {
     /// In order of creation; the first gets the next Publish request where several are late.
     var subscriptions: [Subscription] = []
     var continuations: [UInt64: BrowseContinuation] = [:]
+    var historyContinuations: [UInt64: FieldServer.HistoryQuery] = [:]
     var nextContinuation: UInt64 = 1
     /// StatusChange messages of subscriptions that this session lost, waiting for a Publish request.
     var farewells: [Farewell] = []
