@@ -33,6 +33,12 @@ package final class Histogram: Sendable {
         /// Observations per bucket, not cumulative; one more than there are bounds.
         package var counts: [UInt64]
         package var sum: Double
+
+        package init(counts: [UInt64], sum: Double) {
+            self.counts = counts
+            self.sum = sum
+        }
+
         package var count: UInt64 { counts.reduce(0, +) }
 
         /// The value below which a share of the observations lies, by linear interpolation in its bucket; nil without

@@ -59,9 +59,58 @@ struct HTTPServerTests {
             let health = try await exchange(port, "GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
             #expect(health.status == 200 && health.body == "ok\n")
             let status = try await exchange(port, "GET /status.json HTTP/1.1\r\nHost: a\r\n\r\n")
-            #expect(status.body == #"{"ok":true}"# && status.headers["content-type"] == "application/json")
+            #expect(
+                status.body.hasPrefix(#"{"version":"test","#) && status.headers["content-type"] == "application/json"
+            )
             let page = try await exchange(port, "GET http://host/ HTTP/1.1\r\nHost: a\r\n\r\n")
             #expect(page.status == 200 && page.headers["content-type"] == "text/html; charset=utf-8")
+        }
+    }
+
+    @Test func theStatusPageRunsItsOwnScriptOnly() async throws {
+        try await withServer { _, port in
+            let page = try await exchange(port, "GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            let policy = try #require(page.headers["content-security-policy"])
+            let start = try #require(policy.firstRange(of: "script-src 'nonce-")).upperBound
+            let nonce = String(policy[start...].prefix { $0 != "'" })
+            #expect(policy.hasPrefix("default-src 'none';") && nonce.count > 16)
+            #expect(
+                page.body.contains("<script nonce=\"\(nonce)\">") && page.body.contains("<style nonce=\"\(nonce)\">")
+            )
+            let again = try await exchange(port, "GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            #expect(again.headers["content-security-policy"] != policy)
+            let part = try await exchange(port, "GET /?part=main HTTP/1.1\r\nHost: a\r\n\r\n")
+            #expect(part.body.hasPrefix("<main ") && part.body.hasSuffix("</main>"))
+        }
+    }
+
+    @Test func theStatusPageCanBeSwitchedOff() async throws {
+        try await withServer {
+            $0.showsStatusPage = false
+        } _: { _, port in
+            let page = try await exchange(port, "GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            #expect(page.status == 200 && page.body.contains("href=\"metrics\"") && !page.body.contains("<main"))
+            #expect(source.asked == 0)
+        }
+    }
+
+    @Test func manyViewersAreOneQuestion() async throws {
+        let shared = SharedReport(source: source, validity: .seconds(3600))
+        source.holdStatus()
+        async let first = shared.current()
+        async let second = shared.current()
+        #expect(await eventually { source.asked == 1 })
+        source.releaseStatus()
+        let reports = await [first, second, shared.current()]
+        #expect(reports.allSatisfy { $0.version == "test" } && source.asked == 1)
+        let impatient = SharedReport(source: source, validity: .zero)
+        _ = await (impatient.current(), impatient.current())
+        #expect(source.asked == 3)
+    }
+
+    @Test func samplesAreTaken() async throws {
+        try await withServer { _, _ in
+            #expect(await eventually { source.sampled >= 2 })
         }
     }
 
@@ -84,7 +133,12 @@ struct HTTPServerTests {
             let get = try await exchange(port, "GET \(path) HTTP/1.1\r\nHost: a\r\n\r\n")
             let head = try await exchange(port, "HEAD \(path) HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
             #expect(head.status == get.status)
-            #expect(head.headers["content-length"] == String(get.body.utf8.count))
+            if path == "/" || path == "/status.json" {
+                // These have the samples of the time between in them.
+                #expect(head.headers["content-length"].flatMap { Int($0) } ?? 0 > 200)
+            } else {
+                #expect(head.headers["content-length"] == String(get.body.utf8.count))
+            }
             #expect(head.headers["content-type"] == get.headers["content-type"])
             #expect(head.headers["connection"] == "close" && get.headers["connection"] == nil)
         }
@@ -202,7 +256,7 @@ struct HTTPServerTests {
             #expect(await eventually { source.asked == 1 })
             client.finishSending()
             source.releaseStatus()
-            #expect(try await client.receiveAll().hasSuffix(#"{"ok":true}"#))
+            #expect(try await client.receiveAll().contains(#""history":{"interval_ms":2000,"samples":["#))
             #expect(await eventually { server.connectionCount == 0 })
         }
     }

@@ -5,6 +5,10 @@ import NIOHTTP1
 struct HTTPRoutes: Sendable {
     let registry: Registry
     let source: any StatusSource
+    let report: SharedReport
+    /// Else `/` only links the other resources.
+    let showsStatusPage: Bool
+    let history: @Sendable () -> StatusHistory
 
     enum Answer: Sendable {
         case now(HTTPContent)
@@ -13,7 +17,7 @@ struct HTTPRoutes: Sendable {
 
     /// - Parameter target: the request target (RFC 9112, 3.2); its query is ignored.
     func answer(_ method: HTTPMethod, _ target: String, accept: AcceptHeader) -> Answer {
-        guard let answer = resource(Self.path(of: target), accept) else {
+        guard let answer = resource(target, accept) else {
             return .now(HTTPContent(.notFound, "not found\n"))
         }
         guard method == .GET || method == .HEAD else {
@@ -22,16 +26,39 @@ struct HTTPRoutes: Sendable {
         return answer()
     }
 
-    private func resource(_ path: Substring, _ accept: AcceptHeader) -> (() -> Answer)? {
-        switch path {
+    private func resource(_ target: String, _ accept: AcceptHeader) -> (() -> Answer)? {
+        switch Self.path(of: target) {
+        case "/" where showsStatusPage: { .later { await page(isPart: target.hasSuffix("?part=main")) } }
         case "/": { .now(HTTPContent(.ok, type: HTTPContent.html, body: Array(Self.index.utf8))) }
         case "/metrics": { .now(metrics(accept)) }
         case "/healthz": { .now(HTTPContent(.ok, "ok\n")) }
         case "/readyz": { .now(readiness(accept)) }
         case "/status.json":
-            { .later { HTTPContent(.ok, type: HTTPContent.json, body: await source.statusJSON()) } }
+            {
+                .later {
+                    let report = await report.current()
+                    return HTTPContent(.ok, type: HTTPContent.json, body: report.json(history: history()))
+                }
+            }
         default: nil
         }
+    }
+
+    /// The status page, or the part of it that its script fetches.
+    private func page(isPart: Bool) async -> HTTPContent {
+        let page = StatusPage(report: await report.current(), history: history())
+        if isPart { return HTTPContent(.ok, type: HTTPContent.html, body: page.main()) }
+        var random = SystemRandomNumberGenerator()
+        let nonce = String(random.next(), radix: 36) + String(random.next(), radix: 36)
+        let policy =
+            "default-src 'none'; style-src 'nonce-\(nonce)'; script-src 'nonce-\(nonce)'; img-src data:; "
+            + "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        return HTTPContent(
+            .ok,
+            type: HTTPContent.html,
+            body: page.document(nonce: nonce),
+            headers: [("Content-Security-Policy", policy), ("Referrer-Policy", "no-referrer")]
+        )
     }
 
     /// The absolute form, sent to proxies, is as good as the origin form.
@@ -78,8 +105,8 @@ struct HTTPRoutes: Sendable {
         <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
         <meta name="color-scheme" content="light dark"><title>scada-ingestion</title>
         <h1>scada-ingestion</h1>
-        <ul><li><a href="/status.json">status</a><li><a href="/metrics">metrics</a><li><a href="/readyz">readiness</a>
-        <li><a href="/healthz">health</a></ul></html>
+        <ul><li><a href="status.json">status</a><li><a href="metrics">metrics</a><li><a href="readyz">readiness</a>
+        <li><a href="healthz">health</a></ul></html>
 
         """
 }

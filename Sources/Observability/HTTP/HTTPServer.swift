@@ -8,7 +8,7 @@ import Synchronization
 
 /// The HTTP endpoint for Prometheus, probes and people: /metrics, /healthz, /readyz, /status.json and /.
 ///
-/// It has a thread of its own, on which metrics are rendered too, so that a scrape never holds up an event loop that carries
+/// It has a thread of its own, on which metrics are rendered and samples for the charts are taken too, so that a scrape never holds up an event loop that carries
 /// readings. HTTP/1.1 and 1.0, keep-alive, pipelining; no TLS, no authentication: it tells no secret, and belongs on an
 /// inner network.
 ///
@@ -26,13 +26,22 @@ package final class HTTPServer: Service {
     private let routes: HTTPRoutes
     private let logger: Logger
     private let gate = EventLoopGate()
+    private let history: SampledHistory
     private let phase = Mutex(Phase.idle)
     private let connections = Mutex<[ObjectIdentifier: any Channel]>([:])
 
     package init(options: HTTPServerOptions, registry: Registry, source: any StatusSource, logger: Logger) {
         self.options = options
         self.logger = logger
-        routes = HTTPRoutes(registry: registry, source: source)
+        let history = SampledHistory(source: source)
+        self.history = history
+        routes = HTTPRoutes(
+            registry: registry,
+            source: source,
+            report: SharedReport(source: source),
+            showsStatusPage: options.showsStatusPage,
+            history: { history.current }
+        )
     }
 
     /// Connections open now.
@@ -52,6 +61,7 @@ package final class HTTPServer: Service {
         let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
         do {
             let channel = try await bootstrap(group).bind(host: options.host, port: options.port).get()
+            history.start(on: channel.eventLoop)
             phase.withLock { $0 = .running(channel, group) }
             return channel.localAddress?.port ?? options.port
         } catch {

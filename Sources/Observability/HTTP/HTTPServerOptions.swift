@@ -17,6 +17,9 @@ package struct HTTPServerOptions: Sendable {
     /// How long requests in progress may go on after the order to stop.
     package var shutdownGrace: Duration = .seconds(2)
 
+    /// Whether `/` shows the state to whoever can reach the port; if not, it only links the other resources.
+    package var showsStatusPage = true
+
     package init(host: String = "0.0.0.0", port: Int = 9090) {
         self.host = host
         self.port = port

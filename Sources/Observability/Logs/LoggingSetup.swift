@@ -42,6 +42,9 @@ package enum LoggingSetup {
         for output in outputs.withLock({ $0 }) { output.flush(atMost: timeout) }
     }
 
+    /// Lines dropped since the start, for `scada_log_lines_dropped_total`.
+    package static var dropped: Int { outputs.withLock { $0.reduce(0) { $0 + $1.dropped } } }
+
     /// An output whose notice of dropped lines has the format of the others.
     package static func output(format: LogFormat, descriptor: Int32 = STDERR_FILENO, limit: Int = 1 << 20) -> LogOutput
     {

@@ -9,12 +9,18 @@ final class TestSource: StatusSource {
         var isClosed = false
         var waiting: [CheckedContinuation<Void, Never>] = []
         var asked = 0
+        var sampled = 0
     }
     private let gate = Mutex(Gate())
 
     func notReadyReasons() -> [String] { reasons.withLock { $0 } }
 
-    func statusJSON() async -> [UInt8] {
+    func totals() -> StatusTotals {
+        gate.withLock { $0.sampled += 1 }
+        return StatusTotals()
+    }
+
+    func statusReport() async -> StatusReport {
         await withCheckedContinuation { continuation in
             let passes = gate.withLock { gate in
                 gate.asked += 1
@@ -23,11 +29,16 @@ final class TestSource: StatusSource {
             }
             if passes { continuation.resume() }
         }
-        return Array(#"{"ok":true}"#.utf8)
+        var report = StatusReport(startedAt: 0, generatedAt: 1_000_000)
+        report.version = "test"
+        return report
     }
 
     /// How often the status has been asked for.
     var asked: Int { gate.withLock { $0.asked } }
+
+    /// How often the totals have been asked for.
+    var sampled: Int { gate.withLock { $0.sampled } }
 
     func holdStatus() { gate.withLock { $0.isClosed = true } }
 
