@@ -11,7 +11,7 @@ import pytest
 from support.daemon import Daemon
 from support.opcua import CounterServer
 from support.paths import DAEMON
-from support.platform import Platform
+from support.tenancy import Platform
 from support.proxy import Proxy
 
 from private_postgres import PLAIN, TIMESCALE, PrivatePostgres, Unavailable

@@ -8,7 +8,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
 from support.api import fails_with
-from support.platform import ANY_UUID
+from support.tenancy import ANY_UUID
 from support.wait import eventually, never_during
 
 ABSENT = str(uuid.UUID(int=0xDEAD))

@@ -3,7 +3,7 @@ import uuid
 
 import pytest
 
-from support.platform import ANY_UUID
+from support.tenancy import ANY_UUID
 from support.wait import eventually
 
 HOUR = 3_600_000
@@ -101,7 +101,7 @@ def test_a_tenant_without_its_database_harms_nobody(platform, tenant, daemon, ma
     eventually(lambda: away.id in daemon.log_text(), "the log names the tenant", watch=daemon.must_live)
 
     # When it is made, it is used.
-    from support.platform import migrate
+    from support.tenancy import migrate
 
     platform.server.create_database(f"later_{platform.master_name}")
     migrate(platform.master_url)
@@ -173,7 +173,7 @@ def test_a_server_that_is_not_there_is_reported_and_found_later(tenant, daemon, 
 
 def test_the_platforms_own_tables_are_completed_not_changed(postgres, make_daemon, make_server, request):
     """The platform made its tables first, with columns of its own; migrate adds what is missing and keeps the rest."""
-    from support.platform import Platform, connect, migrate
+    from support.tenancy import Platform, connect, migrate
 
     platform = Platform(postgres, migrated=False)
     request.addfinalizer(platform.close)

@@ -4,7 +4,7 @@ import socket
 import pytest
 
 from support.daemon import run
-from support.platform import Platform
+from support.tenancy import Platform
 from support.wait import eventually
 
 from private_postgres import free_port

@@ -205,7 +205,7 @@ def test_a_tag_that_vanishes_does_not_stop_the_others(tenant, daemon, make_serve
 
 def test_postgresql_away_and_back(own_postgres, make_daemon, make_server, request):
     """A backlog grows in the journal while the database is away and is stored once when it is back."""
-    from support.platform import Platform
+    from support.tenancy import Platform
 
     own_postgres.start()
     platform = Platform(own_postgres)
@@ -233,7 +233,7 @@ def test_postgresql_away_and_back(own_postgres, make_daemon, make_server, reques
 
 
 def test_the_backlog_survives_a_kill(own_postgres, make_daemon, make_server, request):
-    from support.platform import Platform
+    from support.tenancy import Platform
 
     own_postgres.start()
     platform = Platform(own_postgres)
