@@ -14,9 +14,12 @@ from private_postgres import free_port, with_parent
 
 
 class CounterServer:
-    """A process with an asyncua server of counters. All commands return when the server has carried them out."""
+    """A process with an asyncua server of counters. All commands return when the server has carried them out.
 
-    def __init__(self, folder, tags, history=False, users=None):
+    `options` are those of configure in opcua_server.py: history, users, transfers.
+    """
+
+    def __init__(self, folder, tags, **options):
         self.folder = folder
         self.port = free_port()
         self.names = [f"Tag{number:05}" for number in range(tags)]
@@ -25,7 +28,7 @@ class CounterServer:
             with_parent(sys.executable, SYSTEM / "support" / "opcua_server.py", ending="KILL"),
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors, bufsize=0,
         )
-        answer = self._ask("configure", port=self.port, tags=tags, history=history, users=users)
+        answer = self._ask("configure", port=self.port, tags=tags, **options)
         self.namespace = answer["namespace"]
 
     @property

@@ -38,6 +38,22 @@ class Users(UserManager):
         return None
 
 
+def complete_transfer(service):
+    """asyncua 2.1.0 leaves a transferred subscription asking the old connection for publish requests: it never publishes
+    again, which Part 4, 5.14.7 does not allow. This gives it the new connection's, as a reactivated session gets them.
+    """
+    transfer = service.transfer_subscriptions
+
+    async def transfer_subscriptions(parameters, session_id, callback):
+        results = await transfer(parameters, session_id, callback)
+        for number, result in zip(parameters.SubscriptionIds, results):
+            if result.StatusCode.is_good():
+                service.subscriptions[int(number)].pub_request_callback = callback.__self__.get_publish_request
+        return results
+
+    service.transfer_subscriptions = transfer_subscriptions
+
+
 class CounterServer:
     def __init__(self):
         self.options = {}
@@ -50,9 +66,12 @@ class CounterServer:
         self.writer = None
         self.storage = None
 
-    async def configure(self, port, tags, history=False, users=None):
-        """Starts serving `tags` counters named Tag00000 … on opc.tcp://127.0.0.1:port/counters."""
-        self.options = {"port": port, "history": history, "users": users or {}}
+    async def configure(self, port, tags, history=False, users=None, transfers=True):
+        """Starts serving `tags` counters named Tag00000 … on opc.tcp://127.0.0.1:port/counters.
+
+        Without `transfers` a transferred subscription falls silent for ever, as asyncua has it.
+        """
+        self.options = {"port": port, "history": history, "users": users or {}, "transfers": transfers}
         self.counters = {f"Tag{number:05}": None for number in range(tags)}
         return await self.start_server()
 
@@ -70,6 +89,8 @@ class CounterServer:
             self.storage = self.storage or KeptHistory()
             await self.storage.init()
             self.server.iserver.history_manager.set_storage(self.storage)
+        if self.options["transfers"]:
+            complete_transfer(self.server.iserver.subscription_service)
         await self.server.start()
         if self.options["history"]:
             nodes = [self.server.get_node(node_id) for node_id in self.tags.values()]
