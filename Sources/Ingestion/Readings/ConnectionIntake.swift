@@ -37,7 +37,6 @@ package struct IntakeGap: Sendable, Equatable {
 
 /// A tag's own hole: from the last reading before to the first after, exclusive. Microseconds since 1970.
 package struct TagHole: Sendable, Equatable {
-    package var handle: UInt32
     package var key: TagKey
     package var after: Int64
     package var until: Int64
@@ -319,9 +318,7 @@ package final class ConnectionIntake: NotificationConsumer, @unchecked Sendable 
                 guard openGap != nil, let key = table.key(of: handle) else { continue }
                 openGap?.awaited.remove(handle)
                 if at > before.storedMicroseconds {
-                    openGap?.holes.append(
-                        TagHole(handle: handle, key: key, after: before.storedMicroseconds, until: at)
-                    )
+                    openGap?.holes.append(TagHole(key: key, after: before.storedMicroseconds, until: at))
                 }
             }
         }
@@ -421,12 +418,27 @@ package final class ConnectionIntake: NotificationConsumer, @unchecked Sendable 
         }
     }
 
-    /// Rows read from history over a hole, as a journal record.
-    func historyRows(_ values: [(microseconds: Int64, value: DataValue)], of hole: TagHole) -> RowBuffer {
+    /// A record of values read from a tag's history. On the event loop; nil when the tag is not known any more.
+    func historyRecord(
+        _ values: [(microseconds: Int64, value: DataValue)],
+        of key: TagKey
+    ) -> JournalRecord? {
+        guard let handle = table.existingHandle(for: key), let first = values.first, let last = values.last else {
+            return nil
+        }
         let rows = buffers.take()
         for (microseconds, value) in values {
-            encoder.append(value, handle: hole.handle, microseconds: microseconds, into: rows)
+            encoder.append(value, handle: handle, microseconds: microseconds, into: rows)
         }
-        return rows
+        return JournalRecord(
+            header: RecordHeader(
+                rowCount: UInt32(rows.rowCount),
+                source: connectionID,
+                receivedAtMicroseconds: WallTime.microseconds(),
+                earliestMicroseconds: first.microseconds,
+                latestMicroseconds: last.microseconds
+            ),
+            rows: rows
+        )
     }
 }

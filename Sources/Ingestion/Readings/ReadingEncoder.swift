@@ -183,10 +183,13 @@ struct ReadingEncoder {
         return .other(stored.number, text)
     }
 
-    /// A value from elsewhere than a notification: history. Its tag's state is left alone.
+    /// A value from elsewhere than a notification: history. The state of its tag and the bounds of the present notification
+    /// are left alone.
     mutating func append(_ value: DataValue, handle: UInt32, microseconds: Int64, into rows: RowBuffer) {
         let stored = ValueText.stored(value.value)
         guard Int(handle) < table.count, table.slots[Int(handle)].prefix != nil else { return }
+        let (earliest, latest) = (self.earliest, self.latest)
+        defer { (self.earliest, self.latest) = (earliest, latest) }
         if var text = stored.text {
             text.withUTF8 { write(handle, microseconds, stored.number, value.status.rawValue, .init($0), rows) }
         } else {

@@ -30,6 +30,8 @@ struct TenantMemory {
     private(set) var connections: [UUID: Connection] = [:]
     /// Gaps that may not have reached the database.
     private(set) var gaps: [GapRecord] = []
+    /// Gaps that were being filled from history, and how far that had come.
+    private(set) var healings: [UUID: Healing] = [:]
 
     /// One record of the journal, in order.
     mutating func visit(_ header: RecordHeader, _ payload: UnsafeRawBufferPointer) {
@@ -51,6 +53,9 @@ struct TenantMemory {
                 record.subscriptions.map { ($0.subscriptionID, $0.lastDurableSequenceNumber) }
             ) { _, last in last }
             connections[header.source] = connection
+        case .healing:
+            guard let healing = HealingRecord.decoded(payload) else { return }
+            healings[healing.gap.id] = healing.holes.isEmpty ? nil : healing
         case .gap:
             if let gap = GapRecordFormat.decoded(payload) { gaps.append(gap) }
         default: break
@@ -65,7 +70,7 @@ struct TenantMemory {
             connection.lastReceivedAt = max(connection.lastReceivedAt ?? .min, header.receivedAtMicroseconds)
         } else {
             // Rows from history are older than what the tag's state stands for.
-            return
+            return visitHistory(header, payload)
         }
         var rest = payload[...]
         while !rest.isEmpty {
@@ -75,6 +80,18 @@ struct TenantMemory {
             else { return }
             connection.states[TagKey(wellID: well, nodeID: row.tagNodeID)] = state
             rest = rest.dropFirst(row.bytes.count)
+        }
+    }
+
+    /// What was read already of the holes that are being filled.
+    private mutating func visitHistory(_ header: RecordHeader, _ payload: UnsafeRawBufferPointer) {
+        guard header.latestMicroseconds != .min, let row = try? CopyRow(prefixOf: payload), let well = row.wellID else {
+            return
+        }
+        // A record of history is of one tag, oldest first.
+        let key = TagKey(wellID: well, nodeID: row.tagNodeID)
+        for id in healings.keys where healings[id]?.gap.connectionID == header.source {
+            healings[id]?.advance(key, to: header.latestMicroseconds)
         }
     }
 

@@ -36,7 +36,8 @@ final class FlushSource: Sendable {
                     position = header.endPosition
                     guard header.kind == .readings, header.rowCount > 0 else { return }
                     try sink(payload)
-                    Self.sample(header, payload, &state.samples)
+                    // What comes from history is late by nature and says nothing about this program.
+                    if header.sequenceNumber != 0 { Self.sample(header, payload, &state.samples) }
                 }
             } catch let error as JournalError {
                 guard let resume = error.resumePosition, resume > position else { throw error }

@@ -5,6 +5,16 @@ import TimescaleStore
 enum GapRecordFormat {
     static func encoded(_ gap: GapRecord) -> RowBuffer {
         var writer = FieldWriter()
+        write(gap, &writer)
+        return writer.buffer()
+    }
+
+    static func decoded(_ bytes: UnsafeRawBufferPointer) -> GapRecord? {
+        var reader = FieldReader(bytes)
+        return read(&reader)
+    }
+
+    static func write(_ gap: GapRecord, _ writer: inout FieldWriter) {
         writer.put(gap.id)
         writer.put(gap.connectionID)
         writer.put(optional: gap.tagNodeID)
@@ -14,11 +24,9 @@ enum GapRecordFormat {
         writer.put(optional: gap.readingsLost)
         writer.put(optional: gap.healedAtMicros)
         writer.put(optional: gap.readingsRecovered)
-        return writer.buffer()
     }
 
-    static func decoded(_ bytes: UnsafeRawBufferPointer) -> GapRecord? {
-        var reader = FieldReader(bytes)
+    static func read(_ reader: inout FieldReader) -> GapRecord? {
         guard let id = reader.uuid(), let connection = reader.uuid(), let tag = reader.optionalText(),
             let started = reader.get(Int64.self), let ended = reader.optional(Int64.self), let cause = reader.text(),
             let lost = reader.optional(Int64.self), let healed = reader.optional(Int64.self),

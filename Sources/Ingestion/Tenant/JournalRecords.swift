@@ -9,6 +9,8 @@ extension RecordKind {
     static let subscriptions = RecordKind(rawValue: 3)
     /// A gap to be brought into `scada_gaps`: ``GapRecordFormat``.
     static let gap = RecordKind(rawValue: 4)
+    /// A gap that is being filled from history: ``HealingRecord``.
+    static let healing = RecordKind(rawValue: 5)
 }
 
 extension JournalRecord {

@@ -60,10 +60,17 @@ actor Tenant {
     private var appliedOnce: [CheckedContinuation<Void, Never>] = []
     private var snapshotPosition = JournalPosition.start
     private var isSnapshotting = false
+    /// Gaps being filled from history, oldest first for each connection; one task a connection works on them.
+    private var healings: [UUID: [Healing]] = [:]
+    private var healers: [UUID: Task<Void, Never>] = [:]
     private var reportedProblems: Set<RowProblem> = []
 
     /// Bytes of journal after which the tags' states are written anew, so that the journal before may go.
     private static let snapshotBytes: Int64 = 16 << 20
+    /// Gaps of a connection that wait to be filled; more stay as they are.
+    private static let healingBound = 32
+    /// Readings of one tag read from history over one gap.
+    private static let historyBound = 1_000_000
 
     struct ManagedConnection {
         var record: ConnectionRecord
@@ -127,6 +134,7 @@ actor Tenant {
             environment.listeners.giveBack()
             self.listener = nil
         }
+        for healer in healers.values { healer.cancel() }
         let running = Array(connections.values)
         await withTaskGroup(of: Void.self) { group in
             for connection in running {
@@ -226,6 +234,9 @@ actor Tenant {
         self.journal = journal
         memory = opened.memory
         dormant = opened.memory.connections
+        for healing in opened.memory.healings.values.sorted(by: { $0.gap.startedAtMicros < $1.gap.startedAtMicros }) {
+            healings[healing.gap.connectionID, default: []].append(healing)
+        }
         journal.retain(from: journal.oldestPosition)
         snapshotPosition = journal.oldestPosition
         shared.state.withLock { $0.journal = journal }
@@ -258,7 +269,10 @@ actor Tenant {
                     ]
                 )
                 for notice in report.notices { logger.notice("\(notice)", metadata: ["database": "\(url)"]) }
-                shared.state.withLock { $0.configurationError = nil }
+                shared.state.withLock { state in
+                    state.configurationError = nil
+                    state.database = report.edition.description
+                }
                 return
             } catch {
                 shared.state.withLock { $0.configurationError = error }
@@ -476,6 +490,7 @@ actor Tenant {
             task: Task { await connection.run() }
         )
         publish()
+        startHealer(id)
         logger.info(
             "connection started",
             metadata: ["endpoint": "\(record.endpointURL)", "tags": "\(plan.tags.count)"]
@@ -503,6 +518,7 @@ actor Tenant {
         guard let running = connections[id] else { return }
         await running.connection.shutdown(keepSubscriptions: false)
         await running.task.value
+        healers[id]?.cancel()
         connections[id] = nil
         if let memory = await remember(running) { dormant[id] = memory }
         publish()
@@ -566,6 +582,9 @@ actor Tenant {
             let intake = running.intake
             guard (try? await intake.eventLoop.submit { intake.appendSnapshot() }.get()) != nil else { return }
         }
+        for healing in healings.values.joined() {
+            await append(.healing, of: healing.gap.connectionID, HealingRecord.encoded(healing))
+        }
         // What lies before may go only when this is on the disk.
         await environment.journals.syncNow()
         guard journal.durablePosition >= start else { return }
@@ -585,6 +604,7 @@ actor Tenant {
         )
         guard let writer, writer.gaps.note(record) else { return }
         metrics.gap(gap.cause.rawValue)
+        shared.note(record)
         logger.warning(
             "gap",
             metadata: [
@@ -594,5 +614,97 @@ actor Tenant {
         )
         await append(.gap, of: id, GapRecordFormat.encoded(record))
         writer.doorbell.ring()
+        guard !gap.holes.isEmpty, healings[id, default: []].count < Self.healingBound else { return }
+        let healing = Healing(gap: record, holes: gap.holes)
+        healings[id, default: []].append(healing)
+        await append(.healing, of: id, HealingRecord.encoded(healing))
+        startHealer(id)
+    }
+
+    // MARK: History
+
+    private func startHealer(_ id: UUID) {
+        guard healers[id] == nil, !(healings[id] ?? []).isEmpty, !isStopping else { return }
+        healers[id] = Task { await self.heal(id) }
+    }
+
+    /// Fills the gaps of a connection from its server's history, one after the other.
+    private func heal(_ id: UUID) async {
+        defer { healers[id] = nil }
+        var delay = Duration.milliseconds(500)
+        while let healing = healings[id]?.first, let running = connections[id], !isStopping, !Task.isCancelled {
+            do {
+                try await heal(healing, running)
+                delay = .milliseconds(500)
+            } catch {
+                // Not connected just now, or the connection broke: what was read is kept, the rest is asked for again.
+                logger.debug("history cannot be read now", metadata: ["error": "\(error)"])
+                try? await Task.sleep(for: delay)
+                delay = min(delay * 2, .seconds(30))
+            }
+        }
+    }
+
+    private func heal(_ healing: Healing, _ running: ManagedConnection) async throws {
+        let id = running.record.id
+        let nodes = healing.holes.map { try? NodeIdText(parsing: $0.key.nodeID) }
+        let (start, end) = healing.interval
+        // Indexes of holes go with the list of nodes: every configured node id could be parsed.
+        let asked = nodes.compactMap { $0 }
+        guard asked.count == nodes.count else { return await finish(healing.gap.id, of: id, []) }
+        let outcomes = try await running.connection.readHistory(
+            of: asked,
+            from: DateTime(unixMicroseconds: start),
+            to: DateTime(unixMicroseconds: end),
+            maximumValues: Self.historyBound
+        ) { index, values in
+            try await self.take(values, hole: index, of: healing.gap.id, running)
+        }
+        await finish(healing.gap.id, of: id, outcomes)
+    }
+
+    private func take(
+        _ values: [DataValue],
+        hole index: Int,
+        of gap: UUID,
+        _ running: ManagedConnection
+    ) async throws {
+        let id = running.record.id
+        guard let journal, let healing = healings[id]?.first, healing.gap.id == gap else { throw CancellationError() }
+        let fitting = healing.fitting(values, hole: index)
+        guard let last = fitting.last else { return }
+        let intake = running.intake
+        let key = healing.holes[index].key
+        guard let record = try await intake.eventLoop.submit({ intake.historyRecord(fitting, of: key) }).get() else {
+            return
+        }
+        _ = try await journal.append(record)
+        // Nobody else works on this connection's gaps.
+        healings[id]?[0].holes[index].after = last.microseconds
+        healings[id]?[0].gap.readingsRecovered = (healing.gap.readingsRecovered ?? 0) + Int64(fitting.count)
+        running.recovered.add(fitting.count)
+    }
+
+    private func finish(_ gap: UUID, of id: UUID, _ outcomes: [HistoryOutcome]) async {
+        guard let healing = healings[id]?.first, healing.gap.id == gap else { return }
+        healings[id]?.removeFirst()
+        let recovered = healing.gap.readingsRecovered ?? 0
+        let rows = healing.settled(outcomes, recovered: recovered, now: WallTime.microseconds())
+        for row in rows {
+            _ = writer?.gaps.note(row)
+            shared.note(row)
+            await append(.gap, of: id, GapRecordFormat.encoded(row))
+        }
+        await append(.healing, of: id, HealingRecord.encoded(Healing(gap: healing.gap, holes: [])))
+        writer?.doorbell.ring()
+        let isHealed = rows.first?.healedAtMicros != nil
+        logger.log(
+            level: isHealed ? .notice : .warning,
+            isHealed ? "gap filled from the server's history" : "gap stays: the server has no history of it",
+            metadata: [
+                "connection_id": "\(id.uuidString.lowercased())", "count": "\(recovered)",
+                "tags_without_history": "\(isHealed ? rows.count - 1 : healing.holes.count)",
+            ]
+        )
     }
 }

@@ -1,6 +1,7 @@
 package import FoundationEssentials
 import Journal
 import OPCUAClient
+import OPCUACodec
 import Synchronization
 package import TimescaleStore
 
@@ -29,7 +30,13 @@ package final class TenantShared: Sendable {
         /// Why the configuration could not be read.
         var configurationError: StoreError?
         var hasConfiguration = false
+        /// What the database's server is, once it is known.
+        var database = ""
+        /// The latest last; bounded.
+        var gaps: [GapRecord] = []
     }
+
+    private static let gapsKept = 50
 
     package let id: UUID
     let state: Mutex<State>
@@ -46,6 +53,37 @@ package final class TenantShared: Sendable {
 
     private static func name(_ record: TenantRecord) -> String {
         record.name ?? record.slug ?? record.id.uuidString.lowercased()
+    }
+
+    // MARK: Figures for people
+
+    /// Readings received since the start, and those not stored yet. Cheap.
+    package func totals() -> (received: UInt64, backlog: Int) {
+        let (intakes, journal) = state.withLock { ($0.running.values.map(\.intake), $0.journal) }
+        return (intakes.reduce(0) { $0 &+ $1.figures.readings }, journal?.backlogRows ?? 0)
+    }
+
+    /// Tags without values, and why.
+    package func badTags(atMost limit: Int) async -> [(connectionID: UUID, nodeID: String, reason: String)] {
+        var result: [(connectionID: UUID, nodeID: String, reason: String)] = []
+        for intake in intakes() where intake.badTagCount > 0 {
+            for (key, status) in await intake.badTagList() {
+                if result.count == limit { return result }
+                result.append((intake.connectionID, key.nodeID, status.description))
+            }
+        }
+        return result
+    }
+
+    /// Some of the gaps since the start.
+    package func recentGaps() -> [GapRecord] { state.withLock { $0.gaps } }
+
+    func note(_ gap: GapRecord) {
+        state.withLock { state in
+            state.gaps.removeAll { $0.id == gap.id }
+            state.gaps.append(gap)
+            if state.gaps.count > Self.gapsKept { state.gaps.removeFirst() }
+        }
     }
 
     func intakes() -> [ConnectionIntake] { state.withLock { $0.running.values.map(\.intake) } }
@@ -77,6 +115,7 @@ package final class TenantShared: Sendable {
             name: Self.name(state.record),
             state: .running,
             reason: "",
+            database: state.database,
             isDatabaseReachable: figures.isReachable,
             backlog: state.journal?.backlogRows ?? 0,
             journalBytes: state.journal?.bytesOnDisk ?? 0,

@@ -18,6 +18,8 @@ package struct TenantSnapshot: Sendable {
     package var state: State
     /// In words, for a person; empty while all is well.
     package var reason: String
+    /// The database's product and version; empty while it is not known.
+    package var database: String
     package var isDatabaseReachable: Bool
     /// Readings received and not stored.
     package var backlog: Int

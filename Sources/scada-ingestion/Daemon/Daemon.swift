@@ -46,10 +46,17 @@ enum Daemon {
 
         let health = HealthState()
         let api = try makeAPI(configuration, router, pool, metrics, health, logger)
+        var httpOptions = HTTPServerOptions(host: configuration.http.host, port: Int(configuration.http.port))
+        httpOptions.showsStatusPage = configuration.http.statusPage
         let http = HTTPServer(
-            options: HTTPServerOptions(host: configuration.http.host, port: Int(configuration.http.port)),
+            options: httpOptions,
             registry: metrics.registry,
-            source: DaemonStatus(router: router),
+            source: DaemonStatus(
+                router: router,
+                metrics: metrics,
+                configuration: configuration,
+                startedAt: WallTime.microseconds()
+            ),
             logger: logger
         )
         // Both ports are taken before anything else starts: a second daemon ends here, having disturbed nothing.

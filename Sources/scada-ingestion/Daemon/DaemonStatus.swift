@@ -1,87 +1,151 @@
-import ControlAPI
 import FoundationEssentials
 import Ingestion
+import Metrics
 import OPCUAClient
+import OPCUACodec
 import Observability
-import ServiceLifecycle
+import TimescaleStore
 
 /// What the HTTP endpoint tells of the daemon.
 struct DaemonStatus: StatusSource {
     let router: TenantRouter
+    let metrics: ScadaMetrics
+    let configuration: DaemonConfiguration
+    /// Microseconds since 1970.
+    let startedAt: Int64
+
+    /// Bad tags and gaps shown at most.
+    private static let shown = 100
 
     func notReadyReasons() -> [String] { router.notReadyReasons }
 
-    func statusJSON() async -> [UInt8] {
-        var writer = JSONWriter()
-        let reasons = router.notReadyReasons
-        let tenants = router.tenantList.map { $0.snapshot() }
-        writer.object { json in
-            json.key("version")
-            json.string(BuildInformation.version)
-            json.key("ready")
-            json.bool(reasons.isEmpty)
-            json.key("reasons")
-            json.array { json in for reason in reasons { json.string(reason) } }
-            json.key("tenants")
-            json.array { json in for tenant in tenants { Self.write(tenant, &json) } }
+    func totals() -> StatusTotals {
+        var received: UInt64 = 0
+        var backlog: Int64 = 0
+        for tenant in router.tenantList {
+            let figures = tenant.totals()
+            received &+= figures.received
+            backlog += Int64(figures.backlog)
         }
-        return writer.bytes
+        return StatusTotals(metrics: metrics, received: received, backlog: backlog)
     }
 
-    private static func write(_ tenant: TenantSnapshot, _ json: inout JSONWriter) {
-        json.object { json in
-            json.key("name")
-            json.string(tenant.name)
-            json.key("state")
-            json.string(tenant.state.rawValue)
-            json.key("reason")
-            json.string(tenant.reason)
-            json.key("backlog_readings")
-            json.number(tenant.backlog)
-            json.key("journal_bytes")
-            json.number(tenant.journalBytes)
-            json.key("oldest_unstored_seconds")
-            json.number(tenant.oldestUnstoredAge.inSeconds)
-            json.key("problems")
-            json.array { json in for problem in tenant.problems { json.string(problem) } }
-            json.key("connections")
-            json.array { json in for connection in tenant.connections { Self.write(connection, &json) } }
+    func statusReport() async -> StatusReport {
+        var report = StatusReport(startedAt: startedAt)
+        report.version = BuildInformation.version
+        report.replica = configuration.replica.identity
+        report.notReadyReasons = router.notReadyReasons
+        let stored = Dictionary(metrics.readingsStored.all.map { ($0.values.first ?? "", $0.instrument.current) }) {
+            $1
         }
-    }
-
-    private static func write(_ connection: ConnectionSnapshot, _ json: inout JSONWriter) {
-        json.object { json in
-            json.key("id")
-            json.string(connection.id.uuidString.lowercased())
-            json.key("name")
-            json.string(connection.name)
-            json.key("endpoint")
-            json.string(connection.endpointURL)
-            json.key("state")
-            json.string(connection.status.state.rawValue)
-            json.key("last_error")
-            json.string(connection.status.lastError?.description ?? "")
-            json.key("tags")
-            json.number(connection.tags)
-            json.key("bad_tags")
-            json.number(connection.badTags)
-            json.key("readings")
-            json.number(connection.readings)
-        }
-    }
-}
-
-/// Tells grpc.health.v1 what /readyz tells.
-struct HealthReporter: Service {
-    let router: TenantRouter
-    let health: HealthState
-
-    func run() async throws {
-        await cancelWhenGracefulShutdown {
-            while !Task.isCancelled {
-                health.set(router.notReadyReasons.isEmpty ? .serving : .notServing)
-                try? await Task.sleep(for: .milliseconds(500))
+        for shared in router.tenantList {
+            let snapshot = shared.snapshot()
+            var tenant = tenant(snapshot)
+            tenant.readingsStored = stored[snapshot.id.uuidString.lowercased()] ?? 0
+            report.tenants.append(tenant)
+            report.readingsStored &+= tenant.readingsStored
+            for connection in snapshot.connections {
+                report.connections.append(Self.connection(connection, snapshot.name))
+                report.readingsReceived &+= connection.readings
+                report.badTagsTotal += connection.badTags
             }
+            let names = Dictionary(snapshot.connections.map { ($0.id, $0.name.isEmpty ? $0.id.uuidString : $0.name) }) {
+                $1
+            }
+            if report.badTags.count < Self.shown {
+                for bad in await shared.badTags(atMost: Self.shown - report.badTags.count) {
+                    report.badTags.append(
+                        StatusReport.BadTag(
+                            tenant: snapshot.name,
+                            connection: names[bad.connectionID] ?? "",
+                            nodeID: bad.nodeID,
+                            reason: bad.reason
+                        )
+                    )
+                }
+            }
+            report.gaps += shared.recentGaps().map { Self.gap($0, snapshot.name, names[$0.connectionID] ?? "") }
         }
+        report.gaps.sort { ($0.endedAt ?? .max, $0.startedAt) > ($1.endedAt ?? .max, $1.startedAt) }
+        report.gaps = Array(report.gaps.prefix(Self.shown))
+        return report
+    }
+
+    private func tenant(_ snapshot: TenantSnapshot) -> StatusReport.Tenant {
+        let now = WallTime.microseconds()
+        var tenant = StatusReport.Tenant(name: snapshot.name)
+        tenant.isDatabaseReachable = snapshot.isDatabaseReachable
+        tenant.database = snapshot.database
+        tenant.connectionsTotal = snapshot.connections.count
+        tenant.connectionsActive = snapshot.activeConnections
+        tenant.tagsTotal = snapshot.connections.reduce(0) { $0 + $1.tags }
+        tenant.tagsBad = snapshot.connections.reduce(0) { $0 + $1.badTags }
+        tenant.bufferReadings = snapshot.backlog
+        tenant.backlogReadings = Int64(snapshot.backlog)
+        if snapshot.backlog > 0 { tenant.oldestUnstoredAt = now - snapshot.oldestUnstoredAge.milliseconds * 1000 }
+        tenant.journalBytes = Int64(snapshot.journalBytes)
+        tenant.journalLimitBytes = Int64(configuration.journal.maxBytesPerTenant)
+        tenant.isIntakeStopped = snapshot.state == .journalFull
+        tenant.lastStoredAt = snapshot.timeSinceLastFlush.map { now - $0.milliseconds * 1000 }
+        switch snapshot.state {
+        case .running:
+            if let problem = snapshot.problems.first {
+                tenant.trouble = StatusReport.Trouble(
+                    snapshot.problems.count == 1 ? problem : "\(problem), and \(snapshot.problems.count - 1) more",
+                    advice: "Correct the row in the tenant's database; the change is noticed by itself"
+                )
+            }
+        case .starting:
+            tenant.trouble = StatusReport.Trouble(snapshot.reason)
+        case .databaseAway:
+            tenant.trouble = StatusReport.Trouble(
+                snapshot.reason,
+                advice: "Readings wait in the journal and are stored when the database takes them again"
+            )
+        case .journalFull:
+            tenant.trouble = StatusReport.Trouble(
+                snapshot.reason,
+                advice: "Free the disk, bring the database back, or raise JOURNAL_MAX_BYTES"
+            )
+        }
+        return tenant
+    }
+
+    private static func connection(_ snapshot: ConnectionSnapshot, _ tenant: String) -> StatusReport.Connection {
+        var connection = StatusReport.Connection(id: snapshot.id.uuidString.lowercased(), tenant: tenant)
+        connection.name = snapshot.name
+        connection.endpointURL = snapshot.status.endpointURL ?? snapshot.endpointURL
+        connection.security = "\(snapshot.securityMode), \(snapshot.securityPolicy)"
+        switch snapshot.status.state {
+        case .idle: connection.state = .idle
+        case .connecting: connection.state = .connecting
+        case .connected: connection.state = .connected
+        case .backingOff: connection.state = .backingOff
+        case .down: connection.state = .down
+        }
+        connection.stateSince = snapshot.status.sinceUnixMicroseconds
+        connection.lastError = snapshot.status.lastError.map {
+            StatusReport.Trouble($0.message + ($0.status.map { ": \($0)" } ?? ""), advice: $0.advice)
+        }
+        connection.tagsTotal = snapshot.tags
+        connection.tagsBad = snapshot.badTags
+        connection.readingsReceived = snapshot.readings
+        connection.lastReadingAt = snapshot.lastReadingAt
+        connection.reconnects = snapshot.status.connects > 0 ? snapshot.status.connects - 1 : 0
+        return connection
+    }
+
+    private static func gap(_ record: GapRecord, _ tenant: String, _ connection: String) -> StatusReport.Gap {
+        var gap = StatusReport.Gap(
+            tenant: tenant,
+            connection: connection,
+            startedAt: record.startedAtMicros,
+            cause: record.cause
+        )
+        gap.nodeID = record.tagNodeID
+        gap.endedAt = record.endedAtMicros
+        gap.readingsLost = record.readingsLost
+        gap.healedAt = record.healedAtMicros
+        return gap
     }
 }
