@@ -1,4 +1,5 @@
 import FoundationEssentials
+import NIOCore
 import NIOPosix
 import Testing
 import TimescaleStore
@@ -51,7 +52,7 @@ import TimescaleStore
 
     @Test(.timeLimit(.minutes(1))) func wakesAtTheDeadlineByARingAndWhenCancelled() async {
         let bell = Doorbell(eventLoop: MultiThreadedEventLoopGroup.singleton.next())
-        await bell.wait(until: .now() + .milliseconds(1))
+        await bell.wait(until: NIODeadline.now() + TimeAmount.milliseconds(1))
         let waiting = Task { await bell.wait(until: nil) }
         bell.ring()
         await waiting.value

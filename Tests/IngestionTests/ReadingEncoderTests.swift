@@ -41,35 +41,68 @@ private let noon: Int64 = 1_767_225_600_000_000
         return rows
     }
 
-    static let kinds: [(Variant, Double?, String?)] = [
-        (.boolean(true), 1, nil), (.boolean(false), 0, nil), (.sbyte(-5), -5, nil), (.byte(250), 250, nil),
-        (.int16(-30_000), -30_000, nil), (.uint16(65_535), 65_535, nil), (.int32(.min), -2_147_483_648, nil),
-        (.uint32(.max), 4_294_967_295, nil), (.int64(-9), -9, nil), (.uint64(7), 7, nil),
-        (.int64(1 << 53), 9_007_199_254_740_992, nil),
-        (.int64((1 << 53) + 1), 9_007_199_254_740_992, "9007199254740993"),
-        (.int64(.min), -9_223_372_036_854_775_808, "-9223372036854775808"),
-        (.uint64(.max), 18_446_744_073_709_551_616, "18446744073709551615"),
-        (.float(0.5), 0.5, nil), (.double(1.25e300), 1.25e300, nil), (.double(.infinity), .infinity, nil),
-        (.string("Öl\0er"), nil, "Öl\u{FFFD}er"), (.string(""), nil, ""), (.string(nil), nil, nil),
-        (.dateTime(DateTime(unixMicroseconds: noon + 1_500_000)), nil, "2026-01-01T00:00:01.5Z"),
-        (.byteString([1, 2, 3]), nil, "AQID"), (.localizedText(LocalizedText("open", locale: "en")), nil, "open"),
-        (.nodeId(NodeId(namespaceIndex: 2, identifier: .string("a"))), nil, "ns=2;s=a"),
-        (.statusCode(.badNoData), Double(StatusCode.badNoData.rawValue), nil),
-        (.array(type: .int32, elements: [.int32(1), .int32(2)], dimensions: []), nil, "[1,2]"),
-        (
-            .array(type: .double, elements: [.double(1), .double(2), .double(3), .double(.nan)], dimensions: [2, 2]),
-            nil, "[[1.0,2.0],[3.0,\"nan\"]]"
-        ),
-        (.array(type: .string, elements: [.string("a\"b"), .string(nil)], dimensions: []), nil, "[\"a\\\"b\",null]"),
-        (.null, nil, nil),
+    struct Kind: Sendable {
+        var value: Variant
+        var number: Double?
+        var text: String?
+
+        init(_ value: Variant, _ number: Double?, _ text: String? = nil) {
+            self.value = value
+            self.number = number
+            self.text = text
+        }
+    }
+
+    static let numbers: [Kind] = [
+        Kind(.boolean(true), 1), Kind(.boolean(false), 0), Kind(.sbyte(-5), -5), Kind(.byte(250), 250),
+        Kind(.int16(-30_000), -30_000), Kind(.uint16(65_535), 65_535), Kind(.int32(.min), -2_147_483_648),
+        Kind(.uint32(.max), 4_294_967_295), Kind(.int64(-9), -9), Kind(.uint64(7), 7),
+        Kind(.int64(9_007_199_254_740_992), 9_007_199_254_740_992),
+        Kind(.int64(9_007_199_254_740_993), 9_007_199_254_740_992, "9007199254740993"),
+        Kind(.int64(.min), -9_223_372_036_854_775_808, "-9223372036854775808"),
+        Kind(.uint64(.max), 18_446_744_073_709_551_616, "18446744073709551615"),
+        Kind(.float(0.5), 0.5), Kind(.double(1.25e300), 1.25e300), Kind(.double(.infinity), .infinity),
+        Kind(.statusCode(.badNoData), Double(StatusCode.badNoData.rawValue)),
     ]
 
-    @Test(arguments: kinds) func everyKindOfValueHasItsColumns(kind: (Variant, Double?, String?)) throws {
+    static let texts: [Kind] = [
+        Kind(.string("Öl\0er"), nil, "Öl\u{FFFD}er"), Kind(.string(""), nil, ""), Kind(.string(nil), nil),
+        Kind(.dateTime(DateTime(unixMicroseconds: noon + 1_500_000)), nil, "2026-01-01T00:00:01.5Z"),
+        Kind(.byteString([1, 2, 3]), nil, "AQID"),
+        Kind(.localizedText(LocalizedText("open", locale: "en")), nil, "open"),
+        Kind(.nodeId(NodeId(namespaceIndex: 2, identifier: .string("a"))), nil, "ns=2;s=a"),
+        Kind(.null, nil),
+    ]
+
+    static let arrays: [Kind] = [
+        Kind(.array(type: .int32, elements: [.int32(1), .int32(2)], dimensions: []), nil, "[1,2]"),
+        Kind(
+            .array(type: .double, elements: [.double(1), .double(2), .double(3), .double(.nan)], dimensions: [2, 2]),
+            nil,
+            "[[1.0,2.0],[3.0,\"nan\"]]"
+        ),
+        Kind(
+            .array(type: .string, elements: [.string("a\"b"), .string(nil)], dimensions: []),
+            nil,
+            "[\"a\\\"b\",null]"
+        ),
+    ]
+
+    static let kinds = numbers + texts + arrays
+
+    @Test(arguments: kinds) func everyKindOfValueHasItsColumns(kind: Kind) throws {
         var encoder = makeEncoder()
-        let rows = try encode(&encoder, [(1, value(kind.0))])
+        let rows = try encode(&encoder, [(1, value(kind.value))])
         #expect(
             rows == [
-                Row(node: "ns=2;s=T1", microseconds: noon, number: kind.1, quality: "Good", status: nil, text: kind.2)
+                Row(
+                    node: "ns=2;s=T1",
+                    microseconds: noon,
+                    number: kind.number,
+                    quality: "Good",
+                    status: nil,
+                    text: kind.text
+                )
             ]
         )
     }
@@ -80,10 +113,12 @@ private let noon: Int64 = 1_767_225_600_000_000
         #expect(rows.count == 1 && rows[0].number?.isNaN == true)
     }
 
-    @Test(arguments: [
-        (UInt32(0), "Good", Int64?.none), (0x0096_0000, "Good", 0x0096_0000), (0x4094_0000, "Uncertain", 0x4094_0000),
+    static let statuses: [(UInt32, String, Int64?)] = [
+        (0, "Good", nil), (0x0096_0000, "Good", 0x0096_0000), (0x4094_0000, "Uncertain", 0x4094_0000),
         (0x8034_0000, "Bad", 0x8034_0000), (0xC000_0000, "Bad", 0xC000_0000),
-    ]) func statusBecomesQualityAndCode(status: UInt32, quality: String, code: Int64?) throws {
+    ]
+
+    @Test(arguments: statuses) func statusBecomesQualityAndCode(status: UInt32, quality: String, code: Int64?) throws {
         var encoder = makeEncoder()
         let rows = try encode(&encoder, [(0, value(.double(1), status: status))])
         #expect(rows.first?.quality == quality)
@@ -151,7 +186,9 @@ private let noon: Int64 = 1_767_225_600_000_000
     }
 
     @Test func truncatedAnywhereItThrowsAndNeverTraps() throws {
-        let bytes = Notifications.encoded(Self.kinds.enumerated().map { (UInt32($0.offset % 3), value($0.element.0)) })
+        let bytes = Notifications.encoded(
+            Self.kinds.enumerated().map { (UInt32($0.offset % 3), value($0.element.value)) }
+        )
         for length in 0..<bytes.count {
             var encoder = makeEncoder()
             encoder.begin()
@@ -168,7 +205,9 @@ private let noon: Int64 = 1_767_225_600_000_000
     @Test func bytesFlippedAtRandomNeverTrap() throws {
         let seed: UInt64 = 20_260_101
         var random = SeededGenerator(seed: seed)
-        let bytes = Notifications.encoded(Self.kinds.enumerated().map { (UInt32($0.offset % 3), value($0.element.0)) })
+        let bytes = Notifications.encoded(
+            Self.kinds.enumerated().map { (UInt32($0.offset % 3), value($0.element.value)) }
+        )
         for _ in 0..<3000 {
             var mutated = bytes
             for _ in 0..<Int.random(in: 1...4, using: &random) {
