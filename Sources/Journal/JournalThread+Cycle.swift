@@ -27,13 +27,15 @@ extension JournalThread {
         }
         let dirty = tenants.filter(\.needsSync)
         if !dirty.isEmpty { sync(dirty) }
-        // What one tenant freed may be what another's appends wait for, and nothing else wakes those.
+        for tenant in tenants { tenant.settle() }
+        // What one tenant freed may be what another's appends wait for, in this cycle or since long, and nothing else wakes
+        // those.
         let waiting = blocked.filter { !seen.contains(ObjectIdentifier($0)) && !$0.isClosed }
+        blocked = (waiting + tenants).filter(\.hasWaiters)
+        for tenant in blocked { tenant.settle() }
         for tenant in tenants + waiting {
-            tenant.settle()
             retries[ObjectIdentifier(tenant)] = tenant.retryTime.map { (tenant, $0) }
         }
-        blocked = (waiting + tenants).filter(\.hasWaiters)
         closeSurplusFiles(tenants)
     }
 

@@ -106,7 +106,9 @@ final class JournalThread: @unchecked Sendable {
         var isStopping = false
         /// Resumed when the cycle that takes them has ended.
         var waiting: [CheckedContinuation<Void, Never>] = []
+        /// The last cycle has begun, and has ended.
         var isStopped = false
+        var isEnded = false
     }
 
     let configuration: JournalConfiguration
@@ -160,22 +162,27 @@ final class JournalThread: @unchecked Sendable {
 
     /// Runs a cycle now, whatever the interval, and returns when it has ended.
     func runCycle() async {
+        await runCycle(isLast: false)
+    }
+
+    /// Runs a last cycle and ends the thread.
+    func stop() async {
+        await runCycle(isLast: true)
+    }
+
+    private func runCycle(isLast: Bool) async {
         await withCheckedContinuation { continuation in
-            let isStopped = monitor.withLock { orders in
-                if orders.isStopped { return true }
+            let isEnded = monitor.withLock { orders in
+                if orders.isEnded { return true }
+                // In one step: the cycle that sees the one must take the other, or `stop()` would not wait for it.
+                if isLast { orders.isStopping = true }
                 orders.waiting.append(continuation)
                 orders.isUrgent = true
                 orders.isForced = true
                 return false
             }
-            if isStopped { continuation.resume() } else { monitor.signal() }
+            if isEnded { continuation.resume() } else { monitor.signal() }
         }
-    }
-
-    /// Runs a last cycle and ends the thread.
-    func stop() async {
-        monitor.withLock { $0.isStopping = true }
-        await runCycle()
     }
 
     private struct Work {
@@ -218,7 +225,16 @@ final class JournalThread: @unchecked Sendable {
             lastCycle = monotonicNanoseconds()
             cycle(work.tenants, isForced: work.isForced)
             for continuation in work.waiting { continuation.resume() }
-            if work.isLast { return }
+            if work.isLast {
+                // Those who asked while the last cycle ran.
+                let late = monitor.withLock { orders in
+                    orders.isEnded = true
+                    defer { orders.waiting.removeAll() }
+                    return orders.waiting
+                }
+                for continuation in late { continuation.resume() }
+                return
+            }
         }
     }
 }

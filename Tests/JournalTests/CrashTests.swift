@@ -11,7 +11,7 @@ import Glibc
 import Musl
 #endif
 
-@Suite struct CrashTests {
+@Suite(.timeLimit(.minutes(5))) struct CrashTests {
     private final class Knowledge: Sendable {
         private let value = Mutex<(durable: [UUID: Int64], forgotten: [UUID: Int64])>(([:], [:]))
 

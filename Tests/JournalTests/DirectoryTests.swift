@@ -10,7 +10,7 @@ import Glibc
 import Musl
 #endif
 
-@Suite struct DirectoryTests {
+@Suite(.timeLimit(.minutes(5))) struct DirectoryTests {
     @Test func manyTenantsBecomeDurableInOneCycle() async throws {
         let bench = try Bench()
         let directory = try bench.open()
@@ -163,6 +163,27 @@ import Musl
         #expect(bench.probe.durable.values.allSatisfy { $0 == [500] })
         #expect(directory.bytesOnDisk == 0 && directory.pendingBytes == 0, "the budgets are settled")
         try await journals[0].close()
+    }
+
+    /// The folder is given free only when the last cycle has ended, however the thread and the close race.
+    @Test func closingWaitsForTheLastCycle() async throws {
+        let fileSystem = FaultyFileSystem()
+        let bench = try Bench(fileSystem: fileSystem)
+        fileSystem.set { call in
+            // Long enough for whoever does not wait to be found out.
+            if call == .sync { usleep(2000) }
+            return .pass
+        }
+        for round in 0..<40 as Range<UInt32> {
+            let directory = try bench.open()
+            let journal = try directory.openJournal(tenant: Bench.tenant).journal
+            let end = try journal.fill(round...round).last?.end
+            async let cycle: Void = directory.syncNow()
+            try await directory.close()
+            #expect(journal.currentState == .closed, "round \(round)")
+            #expect(journal.durablePosition.rawValue == end, "round \(round)")
+            await cycle
+        }
     }
 
     /// Appends, syncs and the close race; nothing is lost and nothing hangs.

@@ -4,7 +4,7 @@ import Testing
 
 @testable import Journal
 
-@Suite struct DropOldestTests {
+@Suite(.timeLimit(.minutes(5))) struct DropOldestTests {
     private static func bench(_ fileSystem: FaultyFileSystem? = nil) throws -> Bench {
         var bench = try Bench(fileSystem: fileSystem)
         bench.configuration.fullPolicy = .dropOldest

@@ -5,7 +5,7 @@ import Testing
 
 @testable import Journal
 
-@Suite struct FaultTests {
+@Suite(.timeLimit(.minutes(5))) struct FaultTests {
     @Test func aFullDiskStopsAndGoesOnByItself() async throws {
         let fileSystem = FaultyFileSystem()
         var bench = try Bench(fileSystem: fileSystem)

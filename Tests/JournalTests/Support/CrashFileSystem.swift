@@ -10,7 +10,7 @@ import Musl
 #endif
 
 /// The real file system, with a book of what a disk would hold if the power went away: what was not synced is there, or
-/// not, or in pieces, as chance will have it. What a failed sync was to write is gone for good, though the files still
+/// not, or in pieces, as chance will have it. What a failed sync was to write may be gone for good, though the files still
 /// show it, as with the kernel's page cache.
 final class CrashFileSystem: JournalFileSystem {
     private enum Change {
@@ -242,6 +242,8 @@ final class CrashFileSystem: JournalFileSystem {
             maybeCapture(&state)
             guard let number = state.paths[path] else { return true }
             if fails(&state) {
+                // Some of it may have got to the disk all the same.
+                if Bool.random(using: &state.random) { Self.persist(&state.disk.files[number, default: File()]) }
                 state.disk.files[number]?.pending = []
                 return false
             }
