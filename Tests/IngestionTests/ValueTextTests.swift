@@ -4,13 +4,16 @@ import Testing
 @testable import Ingestion
 
 @Suite struct ValueTextTests {
-    @Test(arguments: [
-        (Int64(0), "1601-01-01T00:00:00Z"), (DateTime.unixEpochTicks, "1970-01-01T00:00:00Z"),
-        (DateTime.unixEpochTicks + 951_782_400 * 10_000_000, "2000-02-29T00:00:00Z"),
-        (DateTime.unixEpochTicks + 1, "1970-01-01T00:00:00.0000001Z"),
-        (DateTime.unixEpochTicks + 1_767_225_599 * 10_000_000 + 9_000_000, "2025-12-31T23:59:59.9Z"),
-        (Int64.max, "30828-09-14T02:48:05.4775807Z"),
-    ]) func datesAreRFC3339(ticks: Int64, text: String) {
+    static let dates: [(ticks: Int64, text: String)] = [
+        (0, "1601-01-01T00:00:00Z"),
+        (116_444_736_000_000_000, "1970-01-01T00:00:00Z"),
+        (125_962_560_000_000_000, "2000-02-29T00:00:00Z"),
+        (116_444_736_000_000_001, "1970-01-01T00:00:00.0000001Z"),
+        (134_116_991_999_000_000, "2025-12-31T23:59:59.9Z"),
+        (9_223_372_036_854_775_807, "30828-09-14T02:48:05.4775807Z"),
+    ]
+
+    @Test(arguments: dates) func datesAreRFC3339(ticks: Int64, text: String) {
         #expect(ValueText.text(of: DateTime(ticks: ticks)) == text)
     }
 
