@@ -101,7 +101,7 @@ struct FuzzTests {
         corpus += try encodeChunks(&plain, .message, Array(1...50))
         var mutator = mutator(corpus, 1)
         // RSA is slow: only some of the rounds let an OpenSecureChannel message through to it.
-        for round in 0..<(400 * Self.rounds) {
+        for round in 0..<(200 * Self.rounds) {
             let vector = Vectors.shared.cases[round % Vectors.shared.cases.count]
             var secured = try vector.opened(.client)
             var unsecured = plain
@@ -116,7 +116,7 @@ struct FuzzTests {
     /// Behind the signature: what a peer with the right keys may have made wrong.
     @Test func signedNonsense() throws {
         var mutator = mutator([Array(0...255)], 2)
-        for round in 0..<(1500 * Self.rounds) {
+        for round in 0..<(800 * Self.rounds) {
             let vector = Vectors.shared.cases[round % Vectors.shared.cases.count]
             let sender = try vector.opened(.client)
             let keys = try #require(sender.current.keys).sending
@@ -145,7 +145,7 @@ struct FuzzTests {
     /// The same for OpenSecureChannel messages.
     @Test func signedNonsenseInOpen() throws {
         var mutator = mutator([Array(0...255)], 3)
-        for round in 0..<(60 * Self.rounds) {
+        for round in 0..<(32 * Self.rounds) {
             let vector = Vectors.shared.cases[round % Vectors.shared.cases.count]
             let client = try vector.identity(.client)
             let server = try vector.identity(.server)
@@ -187,7 +187,7 @@ struct FuzzTests {
         )
         var mutator = mutator(corpus, 4)
         var read = 0
-        for _ in 0..<(3000 * Self.rounds) {
+        for _ in 0..<(1500 * Self.rounds) {
             let bytes = mutator.mutate(corpus[mutator.below(corpus.count)])
             if let revocations = try? RevocationList(fileContent: bytes) {
                 var list = list
