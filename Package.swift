@@ -99,7 +99,7 @@ let package = Package(
         .testTarget(name: "OPCUASecurityTests", dependencies: ["OPCUASecurity"], swiftSettings: settings),
         .testTarget(
             name: "OPCUAClientTests",
-            dependencies: ["OPCUACodec", "OPCUAClient", nioCore, nioPosix, logging],
+            dependencies: ["OPCUACodec", "OPCUASecurity", "OPCUAClient", nioCore, nioPosix, logging],
             swiftSettings: settings
         ),
         .testTarget(

@@ -1,5 +1,6 @@
 import NIOCore
 import OPCUACodec
+import OPCUASecurity
 
 /// One TCP connection with its secure channel: cuts the bytes into chunks, opens and renews the channel, matches
 /// responses to requests.
@@ -13,12 +14,11 @@ final class ClientChannel: ChannelInboundHandler {
     struct Parameters: Sendable {
         /// Goes into Hello (Part 6, 7.1.2.3).
         var endpointURL: String
-        var securityMode: MessageSecurityMode = .none
+        var security = ChannelSecurity.unsecured(role: .client)
         /// Milliseconds asked for.
         var channelLifetime: UInt32
         /// Until the channel must be open.
         var openTimeout: TimeAmount
-        var makeCodec: @Sendable () throws(OPCUAClientError) -> any SecureChannelCodec
     }
 
     typealias Completion = (Result<ByteBuffer, OPCUAClientError>) -> Void
@@ -31,7 +31,9 @@ final class ClientChannel: ChannelInboundHandler {
     private let parameters: Parameters
     private var transport = TransportStateMachine()
     private var secure = SecureChannelStateMachine()
-    private var codec: (any SecureChannelCodec)?
+    private var codec: SecureChannelCodec
+    /// Ours of the OpenSecureChannelRequest in flight; the keys come from it.
+    private var clientNonce: [UInt8]?
     private(set) var limits: TransportLimits?
 
     private var context: ChannelHandlerContext?
@@ -54,7 +56,10 @@ final class ClientChannel: ChannelInboundHandler {
     /// Bytes of chunks received, for metrics.
     private(set) var bytesReceived: UInt64 = 0
 
-    init(_ parameters: Parameters) { self.parameters = parameters }
+    init(_ parameters: Parameters) {
+        self.parameters = parameters
+        codec = SecureChannelCodec(security: parameters.security)
+    }
 
     // MARK: Opening
 
@@ -107,7 +112,6 @@ final class ClientChannel: ChannelInboundHandler {
         switch action {
         case .opened(let limits):
             self.limits = limits
-            do throws(OPCUAClientError) { codec = try parameters.makeCodec() } catch { return close(error) }
             perform(secure.open())
         case .fail(let error): close(error)
         case .sendHello, .deliver, .ignore: break
@@ -133,9 +137,10 @@ final class ClientChannel: ChannelInboundHandler {
     /// Part 4, 5.6.2.
     private func sendOpen(renew: Bool) {
         guard let context else { return }
-        do throws(OPCUAClientError) {
+        do throws(SecurityError) {
             let requestID = secure.nextRequestID()
             openRequestID = requestID
+            clientNonce = try codec.makeNonce()
             let request = OpenSecureChannelRequest(
                 requestHeader: RequestHeader(
                     timestamp: WallClock.dateTime(),
@@ -143,16 +148,51 @@ final class ClientChannel: ChannelInboundHandler {
                     timeoutHint: UInt32(clamping: parameters.openTimeout.nanoseconds / 1_000_000)
                 ),
                 requestType: renew ? .renew : .issue,
-                securityMode: parameters.securityMode,
-                clientNonce: try codec?.makeNonce(),
+                securityMode: parameters.security.mode,
+                clientNonce: clientNonce,
                 requestedLifetime: parameters.channelLifetime
             )
-            var buffer = context.channel.allocator.buffer(capacity: 256)
-            try codec?.sealOpen(body: request.messageBody, requestID: requestID, numbers: &secure, into: &buffer)
-            context.writeAndFlush(wrapOutboundOut(buffer), promise: nil)
+            try send(.openSecureChannel, request.messageBody, requestID, context)
         } catch {
-            close(error)
+            close(.security(error, in: "OpenSecureChannel"))
         }
+    }
+
+    /// Secures a message and writes it.
+    private func send(
+        _ type: MessageHeader.MessageType,
+        _ body: [UInt8],
+        _ requestID: UInt32,
+        _ context: ChannelHandlerContext
+    ) throws(SecurityError) {
+        let limits = ChunkLimits(
+            chunkSize: limits?.sendChunkSize ?? TransportLimits.minimumChunkSize,
+            messageSize: limits?.maxSendMessageSize ?? 0,
+            chunkCount: limits?.maxSendChunkCount ?? 0
+        )
+        let size = try codec.encodedSize(type, bodySize: body.count, limits: limits)
+        var buffer = context.channel.allocator.buffer(capacity: size)
+        let now = NIODeadline.now().uptimeNanoseconds
+        var failure: SecurityError?
+        buffer.writeWithUnsafeMutableBytes(minimumWritableBytes: size) { room in
+            body.withUnsafeBytes { bytes in
+                do throws(SecurityError) {
+                    return try codec.encode(
+                        type,
+                        requestID: requestID,
+                        body: bytes,
+                        limits: limits,
+                        now: now,
+                        to: room
+                    )
+                } catch {
+                    failure = error
+                    return 0
+                }
+            }
+        }
+        if let failure { throw failure }
+        context.writeAndFlush(wrapOutboundOut(buffer), promise: nil)
     }
 
     private func scheduleRenewal(_ token: SecureChannelStateMachine.Token) {
@@ -169,21 +209,37 @@ final class ClientChannel: ChannelInboundHandler {
         do throws(OPCUAClientError) {
             let response = try Self.decode(OpenSecureChannelResponse.self, from: body, service: "OpenSecureChannel")
             let token = response.securityToken
-            try codec?.install(
+            let action = secure.opened(
                 channelID: token.channelId,
                 tokenID: token.tokenId,
-                serverNonce: response.serverNonce
+                lifetime: token.revisedLifetime,
+                now: .now()
             )
-            perform(
-                secure.opened(
-                    channelID: token.channelId,
-                    tokenID: token.tokenId,
-                    lifetime: token.revisedLifetime,
-                    now: .now()
-                )
-            )
+            switch action {
+            case .ready(let token), .renewed(let token): try install(token, serverNonce: response.serverNonce)
+            default: break
+            }
+            perform(action)
         } catch {
             close(error)
+        }
+    }
+
+    private func install(
+        _ token: SecureChannelStateMachine.Token,
+        serverNonce: [UInt8]?
+    ) throws(OPCUAClientError) {
+        defer { clientNonce = nil }
+        do throws(SecurityError) {
+            try codec.install(
+                channelID: token.channelID,
+                tokenID: token.tokenID,
+                clientNonce: clientNonce,
+                serverNonce: serverNonce,
+                expiresAt: token.expiresAt.uptimeNanoseconds
+            )
+        } catch {
+            throw .security(error, in: "OpenSecureChannel")
         }
     }
 
@@ -192,47 +248,20 @@ final class ClientChannel: ChannelInboundHandler {
     /// Calls a service. `completion` is called exactly once, on the event loop.
     /// - Parameter timeout: nil waits as long as the channel lives (Publish).
     func send(_ body: [UInt8], requestID: UInt32, timeout: TimeAmount?, completion: @escaping Completion) {
-        guard let context, let limits, failure == nil, isReady else {
+        guard let context, failure == nil, isReady else {
             return completion(.failure(failure ?? .stopped))
         }
-        if limits.maxSendMessageSize > 0, body.count > limits.maxSendMessageSize {
-            return completion(
-                .failure(
-                    OPCUAClientError(
-                        .messageTooLarge,
-                        "the request has \(body.count) bytes, the server takes \(limits.maxSendMessageSize)",
-                        status: .badRequestTooLarge
-                    )
-                )
-            )
-        }
-        if limits.maxSendChunkCount > 0,
-            body.count / max(1, limits.sendChunkSize - 512) >= limits.maxSendChunkCount,
-            body.count > limits.sendChunkSize - 512
-        {
-            return completion(
-                .failure(
-                    OPCUAClientError(
-                        .messageTooLarge,
-                        "the request needs more than the \(limits.maxSendChunkCount) chunks the server takes",
-                        status: .badRequestTooLarge
-                    )
-                )
-            )
-        }
-        var buffer = context.channel.allocator.buffer(capacity: body.count + 128)
-        do throws(OPCUAClientError) {
-            try codec?.seal(
-                .message,
-                body: body,
-                requestID: requestID,
-                limits: limits,
-                numbers: &secure,
-                into: &buffer
-            )
+        do throws(SecurityError) {
+            try send(.message, body, requestID, context)
         } catch {
-            completion(.failure(error))
-            return close(error)
+            if error.code == .badRequestTooLarge {
+                return completion(
+                    .failure(OPCUAClientError(.messageTooLarge, error.message, status: .badRequestTooLarge))
+                )
+            }
+            let failure = OPCUAClientError.security(error, in: "a request")
+            completion(.failure(failure))
+            return close(failure)
         }
         var timer: Scheduled<Void>?
         if let timeout {
@@ -251,73 +280,9 @@ final class ClientChannel: ChannelInboundHandler {
             }
         }
         pending[requestID] = Pending(completion: completion, timeout: timer)
-        context.writeAndFlush(wrapOutboundOut(buffer), promise: nil)
     }
 
     func nextRequestID() -> UInt32 { secure.nextRequestID() }
-
-    /// Calls a service and waits for its answer.
-    func call<Request: ServiceRequest>(
-        _ request: Request,
-        authenticationToken: NodeId = .null,
-        timeout: TimeAmount,
-        isolation: isolated (any Actor)? = #isolation
-    ) async throws(OPCUAClientError) -> Request.Response {
-        var request = request
-        let id = secure.nextRequestID()
-        request.requestHeader = RequestHeader(
-            authenticationToken: authenticationToken,
-            timestamp: WallClock.dateTime(),
-            requestHandle: id,
-            timeoutHint: UInt32(clamping: timeout.nanoseconds / 1_000_000)
-        )
-        let body = request.messageBody
-        let result: Result<ByteBuffer, OPCUAClientError> = await withCheckedContinuation { continuation in
-            send(body, requestID: id, timeout: timeout) { continuation.resume(returning: $0) }
-        }
-        do throws(OPCUAClientError) {
-            return try Self.decode(Request.Response.self, from: try result.get(), service: Self.name(Request.self))
-        } catch {
-            if error.code == .timeout {
-                var named = error
-                named.message = "\(Self.name(Request.self)): " + error.message
-                throw named
-            }
-            throw error
-        }
-    }
-
-    /// `ReadRequest` → `Read`.
-    static func name(_ type: Any.Type) -> String {
-        let name = "\(type)"
-        return name.hasSuffix("Request") ? String(name.dropLast(7)) : name
-    }
-
-    /// Decodes a response body, or throws what its ServiceFault or service result says.
-    static func decode<Response: ServiceResponse>(
-        _ type: Response.Type,
-        from body: ByteBuffer,
-        service: String
-    ) throws(OPCUAClientError) -> Response {
-        let outcome: Result<Response, OPCUAClientError> = body.withUnsafeReadableBytes { bytes in
-            var decoder = BinaryDecoder(bytes)
-            do throws(DecodingError) {
-                let id = try NodeId(from: &decoder)
-                if id == ServiceFault.binaryEncodingId {
-                    let fault = try ServiceFault(from: &decoder)
-                    return .failure(.service(service, fault.responseHeader.serviceResult))
-                }
-                guard id == Response.binaryEncodingId else { throw decoder.failure(.unexpectedType) }
-                let response = try Response(from: &decoder)
-                let status = response.responseHeader.serviceResult
-                if status.isBad { return .failure(.service(service, status)) }
-                return .success(response)
-            } catch {
-                return .failure(.decoding(error, in: "\(service) response"))
-            }
-        }
-        return try outcome.get()
-    }
 
     private func finish(_ requestID: UInt32, _ result: Result<ByteBuffer, OPCUAClientError>) {
         // An answer nobody waits for any more (its timeout fired) is dropped.
@@ -386,16 +351,14 @@ final class ClientChannel: ChannelInboundHandler {
     }
 
     private func secured(_ chunk: inout ByteBuffer, isOpen: Bool) {
-        guard codec != nil else { return }
-        let unsealed: UnsealedChunk
-        do throws(OPCUAClientError) {
-            guard let result = try codec?.unseal(&chunk, numbers: &secure, now: .now()) else { return }
-            unsealed = result
-        } catch {
-            return close(error)
+        let decoded: DecodedChunk
+        do throws(SecurityError) { decoded = try unsecure(&chunk, isOpen: isOpen) } catch {
+            return close(.security(error, in: "a message"))
         }
-        let id = unsealed.requestID
-        switch unsealed.position {
+        let start = chunk.readerIndex
+        chunk = chunk.getSlice(at: start + decoded.body.lowerBound, length: decoded.body.count) ?? ByteBuffer()
+        let id = decoded.requestID
+        switch decoded.chunkType {
         case .final:
             var body = chunk
             if var whole = assembling.removeValue(forKey: id) {
@@ -432,6 +395,26 @@ final class ClientChannel: ChannelInboundHandler {
             let status = chunk.readInteger(endianness: .little, as: UInt32.self).map(StatusCode.init(rawValue:))
             finish(id, .failure(.service("a service call (its answer was aborted)", status ?? .badCommunicationError)))
         }
+    }
+
+    /// Checks and decrypts a chunk.
+    private func unsecure(_ chunk: inout ByteBuffer, isOpen: Bool) throws(SecurityError) -> DecodedChunk {
+        let now = NIODeadline.now().uptimeNanoseconds
+        let security = parameters.security
+        // Decryption is in place. The chunk is a slice of bytes that other slices share, so that it needs its own.
+        if security.mode == .signAndEncrypt || isOpen && security.policy != .none {
+            var own = ByteBufferAllocator().buffer(capacity: chunk.readableBytes)
+            own.writeBuffer(&chunk)
+            chunk = own
+        }
+        let result: Result<DecodedChunk, SecurityError> = chunk.withUnsafeReadableBytes { bytes in
+            // Without encryption the codec only reads; with it nobody else has these bytes.
+            let region = UnsafeMutableRawBufferPointer(mutating: bytes)
+            do throws(SecurityError) { return .success(try codec.decode(region, now: now)) } catch {
+                return .failure(error)
+            }
+        }
+        return try result.get()
     }
 
     // MARK: Closing
@@ -476,21 +459,12 @@ final class ClientChannel: ChannelInboundHandler {
 
     /// Sends CloseSecureChannel, which has no answer (Part 4, 5.6.3), and closes the connection.
     func closeOrderly() {
-        if failure == nil, isReady, let limits, let context {
+        if failure == nil, isReady, let context {
             let id = secure.nextRequestID()
             let request = CloseSecureChannelRequest(
                 requestHeader: RequestHeader(timestamp: WallClock.dateTime(), requestHandle: id)
             )
-            var buffer = context.channel.allocator.buffer(capacity: 128)
-            let sealed: Void? = try? codec?.seal(
-                .close,
-                body: request.messageBody,
-                requestID: id,
-                limits: limits,
-                numbers: &secure,
-                into: &buffer
-            )
-            if sealed != nil { context.writeAndFlush(wrapOutboundOut(buffer), promise: nil) }
+            try? send(.closeSecureChannel, request.messageBody, id, context)
         }
         close(.stopped)
     }

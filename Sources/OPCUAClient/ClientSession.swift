@@ -1,18 +1,23 @@
 import NIOCore
 import OPCUACodec
+import OPCUASecurity
 
 /// A session on a channel: what the long-running connection and the tools have in common.
 ///
 /// Confined to the event loop of the actor that owns it.
 final class ClientSession {
     let configuration: ConnectionConfiguration
+    /// nil where only unsecured connections are made.
+    let security: ClientSecurity?
     let eventLoop: any EventLoop
     private(set) var channel: ClientChannel?
     var machine = SessionStateMachine()
     /// The endpoint chosen by GetEndpoints or CreateSession.
-    private(set) var endpoint: EndpointDescription?
+    var endpoint: EndpointDescription?
     /// All that the server offered to the last session.
-    private(set) var endpoints: [EndpointDescription] = []
+    var endpoints: [EndpointDescription] = []
+    /// Whom the present channel is secured with; nil without security.
+    var server: TrustedServer?
     var namespaces: [String] = []
     var limits: ServerLimits
     /// What is being done or was done last: names the step in which an attempt failed.
@@ -21,8 +26,14 @@ final class ClientSession {
     var deadline: NIODeadline?
     var dialing: EventLoopPromise<any Channel>?
 
-    init(configuration: ConnectionConfiguration, eventLoop: any EventLoop, limits: ServerLimits) {
+    init(
+        configuration: ConnectionConfiguration,
+        security: ClientSecurity?,
+        eventLoop: any EventLoop,
+        limits: ServerLimits
+    ) {
         self.configuration = configuration
+        self.security = security
         self.eventLoop = eventLoop
         self.limits = limits
     }
@@ -39,22 +50,34 @@ final class ClientSession {
     /// Dials and opens a secure channel.
     func openChannel(to url: EndpointURL, isolation: isolated (any Actor)? = #isolation) async throws(OPCUAClientError)
     {
-        step = .connect
-        let channel = try await dial(
-            url,
-            parameters: ClientChannel.Parameters(
-                endpointURL: url.description,
-                securityMode: configuration.securityMode,
-                channelLifetime: configuration.channelLifetime,
-                openTimeout: timeout,
-                makeCodec: { PlainChannelCodec() }
+        do throws(OPCUAClientError) {
+            let security = try await channelSecurity(for: url, reuses: machine.session != nil)
+            step = .connect
+            let channel = try await dial(
+                url,
+                parameters: ClientChannel.Parameters(
+                    endpointURL: url.description,
+                    security: security,
+                    channelLifetime: configuration.channelLifetime,
+                    openTimeout: timeout
+                )
             )
-        )
-        self.channel = channel
-        step = .secureChannel
-        try await channel.opened()
-        limits.sendChunkSize = channel.limits?.sendChunkSize
-        limits.receiveChunkSize = channel.limits?.receiveChunkSize
+            self.channel = channel
+            step = .secureChannel
+            try await channel.opened()
+            limits.sendChunkSize = channel.limits?.sendChunkSize
+            limits.receiveChunkSize = channel.limits?.receiveChunkSize
+        } catch {
+            // The server may have another certificate by now.
+            if server != nil, step == .secureChannel { endpoint = nil }
+            guard server != nil, step == .secureChannel, error.code == .connectionClosed else { throw error }
+            // Many servers close without a word on a certificate they do not trust.
+            var error = error
+            error.code = .security
+            error.message = "the server ended the opening of a secured channel: " + error.message
+            error.advice = OPCUAClientError.trustAdvice
+            throw error
+        }
     }
 
     func detach() {
@@ -94,98 +117,76 @@ final class ClientSession {
         isolation: isolated (any Actor)? = #isolation
     ) async throws(OPCUAClientError) {
         machine.gone()
-        step = .endpoints
-        // Every time: another server of a redundant set, or the same after a change, may offer others.
-        endpoints = try await getEndpoints(url: url)
-        endpoint = try EndpointSelection.endpoint(
-            in: endpoints,
-            mode: configuration.securityMode,
-            policyURI: configuration.securityPolicyURI
-        )
+        if server == nil {
+            step = .endpoints
+            // Every time: another server of a redundant set, or the same after a change, may offer others.
+            endpoints = try await getEndpoints(url: url)
+            endpoint = try EndpointSelection.endpoint(
+                in: endpoints,
+                mode: configuration.securityMode,
+                policyURI: try policy().uri
+            )
+        }
         step = .createSession
+        let nonce = try clientNonce()
         let request = CreateSessionRequest(
             clientDescription: ApplicationDescription(
-                applicationUri: configuration.applicationURI,
+                applicationUri: security?.applicationURI ?? configuration.applicationURI,
                 productUri: configuration.productURI,
                 applicationName: LocalizedText(configuration.applicationName),
                 applicationType: .client
             ),
             endpointUrl: url.description,
             sessionName: name,
+            clientNonce: nonce,
+            clientCertificate: server == nil ? nil : security?.identity.chain.byteString,
             requestedSessionTimeout: configuration.sessionTimeout,
             maxResponseMessageSize: UInt32(TransportLimits.maxMessageSize)
         )
-        let response = try await call(request)
-        switch machine.created(response, needsNonce: false, expectedCertificate: nil) {
-        case .fail(let error): throw error
-        default: break
-        }
-        do throws(OPCUAClientError) { try await activate() } catch {
+        let response = withLeafCertificate(try await call(request))
+        let action = machine.created(
+            response,
+            needsNonce: server != nil,
+            expectedCertificate: server?.certificate.der
+        )
+        if case .fail(let error) = action { throw error }
+        do throws(OPCUAClientError) {
+            try verify(response, clientNonce: nonce)
+            try await activate(url: url)
+        } catch {
             // Refused users must not eat up the server's sessions.
             if channel?.failure == nil { await close(deleteSubscriptions: true, timeout: .seconds(1)) }
             throw error
         }
     }
 
-    func activate(isolation: isolated (any Actor)? = #isolation) async throws(OPCUAClientError) {
-        guard let endpoint else {
-            throw OPCUAClientError(.protocolViolation, "no endpoint was chosen before ActivateSession")
+    /// Part 4, 5.7.2.2: at least 32 bytes, never used before; also where no policy asks for it, as some servers insist.
+    private func clientNonce() throws(OPCUAClientError) -> [UInt8] {
+        do throws(SecurityError) { return try SecureRandom.bytes(32) } catch {
+            throw .security(error, in: "CreateSession")
         }
-        step = .activateSession
-        let policy = try EndpointSelection.tokenPolicy(in: endpoint, identity: configuration.identity)
-        let response = try await call(
-            ActivateSessionRequest(
-                localeIds: ["en"],
-                userIdentityToken: try identityToken(policy, endpoint: endpoint)
-            )
-        )
-        if case .fail(let error) = machine.activated(serverNonce: response.serverNonce, now: .now()) { throw error }
     }
 
-    /// Part 4, 7.40.
-    private func identityToken(
-        _ policy: UserTokenPolicy,
-        endpoint: EndpointDescription
-    ) throws(OPCUAClientError) -> ExtensionObject {
-        switch configuration.identity {
-        case .anonymous: return ExtensionObject(AnonymousIdentityToken(policyId: policy.policyId))
-        case .userName(let name, let password):
-            let policyURI =
-                policy.securityPolicyUri.flatMap { $0.isEmpty ? nil : $0 } ?? endpoint.securityPolicyUri ?? ""
-            guard policyURI.hasSuffix("#None") || policyURI.isEmpty else {
-                throw OPCUAClientError(
-                    .security,
-                    "the server asks for a password encrypted with \(EndpointSelection.shortPolicy(policyURI)), "
-                        + "which this build cannot do yet",
-                    status: .badSecurityPolicyRejected
-                )
-            }
-            if endpoint.securityMode != .signAndEncrypt && !configuration.allowPlaintextPassword {
-                throw OPCUAClientError(
-                    .security,
-                    "the password would cross the network in plain text: the channel is not encrypted and the "
-                        + "server's token policy does not encrypt it",
-                    status: .badSecurityPolicyRejected,
-                    advice: "Use SignAndEncrypt, or set OPC_ALLOW_PLAINTEXT_PASSWORD=true where the network is trusted",
-                    isRetriedAtLongestDelayOnly: true
-                )
-            }
-            return ExtensionObject(
-                UserNameIdentityToken(
-                    policyId: policy.policyId,
-                    userName: name,
-                    password: Array(password.revealed.utf8)
-                )
+    /// ActivateSession (Part 4, 5.7.3), of a new session or of the old one on a new channel.
+    func activate(url: EndpointURL, isolation: isolated (any Actor)? = #isolation) async throws(OPCUAClientError) {
+        step = .activateSession
+        let user = try await userToken(url: url)
+        let response = try await call(
+            ActivateSessionRequest(
+                clientSignature: try clientSignature(),
+                localeIds: ["en"],
+                userIdentityToken: user.token,
+                userTokenSignature: user.signature
             )
-        case .x509:
+        )
+        if server != nil, (response.serverNonce?.count ?? 0) < 32 {
             throw OPCUAClientError(
                 .security,
-                "a user certificate needs a secured channel",
-                status: .badIdentityTokenInvalid,
-                advice: "Configure Sign or SignAndEncrypt",
-                isRetriedAtLongestDelayOnly: true
+                "ActivateSession: the server sent a nonce of less than 32 bytes",
+                status: .badNonceInvalid
             )
         }
+        if case .fail(let error) = machine.activated(serverNonce: response.serverNonce, now: .now()) { throw error }
     }
 
     /// CloseSession (Part 4, 5.7.4); its failure does not matter any more.
@@ -198,15 +199,4 @@ final class ClientSession {
         _ = try? await call(CloseSessionRequest(deleteSubscriptions: deleteSubscriptions), timeout: timeout)
         machine.gone()
     }
-}
-
-/// What an attempt to connect does one after another; the raw value is fit for people.
-package enum ConnectStep: String, Sendable {
-    case connect = "connect"
-    case secureChannel = "open secure channel"
-    case endpoints = "get endpoints"
-    case createSession = "create session"
-    case activateSession = "activate session"
-    case read = "read"
-    case browse = "browse"
 }

@@ -1,4 +1,5 @@
 import OPCUACodec
+import OPCUASecurity
 
 /// Choosing among the endpoints a server offers (Part 4, 5.5.4 and 7.14).
 enum EndpointSelection {
@@ -15,7 +16,7 @@ enum EndpointSelection {
         }
         let matching = binary.filter {
             // Servers without any security leave the URI empty.
-            let uri = $0.securityPolicyUri.flatMap { $0.isEmpty ? nil : $0 } ?? PlainChannelCodec.policyURI
+            let uri = $0.securityPolicyUri.flatMap { $0.isEmpty ? nil : $0 } ?? SecurityPolicy.none.uri
             return $0.securityMode == mode && uri == policyURI
         }
         if let best = matching.max(by: { $0.securityLevel < $1.securityLevel }) { return best }
@@ -42,14 +43,14 @@ enum EndpointSelection {
         case .x509: wanted = .certificate
         }
         let matching = endpoint.userIdentityTokens.filter { $0.tokenType == wanted }
-        // Where the server leaves the choice, take the one that encrypts.
-        func encrypts(_ policy: UserTokenPolicy) -> Bool {
-            guard let uri = policy.securityPolicyUri, !uri.isEmpty else {
-                return endpoint.securityMode != .none
-            }
-            return !uri.hasSuffix("#None")
+        // Where the server leaves the choice: one that encrypts, else one that does not, rather than a broken one, rather
+        // than one nobody here knows.
+        func rank(_ policy: UserTokenPolicy) -> Int {
+            let uri = policy.securityPolicyUri.flatMap { $0.isEmpty ? nil : $0 } ?? endpoint.securityPolicyUri ?? ""
+            guard let policy = uri.isEmpty ? SecurityPolicy.none : SecurityPolicy(uri) else { return 0 }
+            return policy == .none ? 2 : policy.isDeprecated ? 1 : 3
         }
-        if let best = matching.first(where: encrypts) ?? matching.first { return best }
+        if let best = matching.max(by: { rank($0) < rank($1) }) { return best }
         let offered = endpoint.userIdentityTokens.map { name($0.tokenType) }
         let unique = offered.reduce(into: [String]()) { if !$0.contains($1) { $0.append($1) } }
         throw OPCUAClientError(

@@ -1,4 +1,5 @@
 package import OPCUACodec
+import OPCUASecurity
 
 /// What went wrong between this client and a server, in words for the person who has to cure it.
 ///
@@ -37,6 +38,8 @@ package struct OPCUAClientError: Error, Sendable, Equatable, CustomStringConvert
         package static let subscriptionLost = Code("subscription_lost")
         /// The consumer could not take a notification.
         package static let consumerRefused = Code("consumer_refused")
+        /// The server works but has less to offer than another one of the redundant set may have.
+        package static let serverDegraded = Code("server_degraded")
         /// A message is larger than what was negotiated.
         package static let messageTooLarge = Code("message_too_large")
         /// `shutdown` or cancellation.
@@ -80,6 +83,10 @@ package struct OPCUAClientError: Error, Sendable, Equatable, CustomStringConvert
 }
 
 extension OPCUAClientError {
+    static let trustAdvice =
+        "Trust this client's certificate on the server (most servers keep refused ones in a folder \"rejected\"); "
+        + "`scada-ingestion certificate` shows it"
+
     static let stopped = OPCUAClientError(.stopped, "the connection is being shut down", isRetryable: false)
 
     static func decoding(_ error: DecodingError, in what: String) -> OPCUAClientError {
@@ -88,6 +95,18 @@ extension OPCUAClientError {
             "the server sent a \(what) that cannot be decoded: \(error)",
             status: .badDecodingError
         )
+    }
+
+    /// The secure channel's codec refused a message.
+    static func security(_ error: SecurityError, in what: String) -> OPCUAClientError {
+        let code: Code
+        switch error.code {
+        case .badDecodingError, .badTcpMessageTypeInvalid, .badTcpMessageTooLarge, .badTcpSecureChannelUnknown,
+            .badSecureChannelTokenUnknown, .badSequenceNumberInvalid:
+            code = .protocolViolation
+        default: code = .security
+        }
+        return OPCUAClientError(code, "\(what): \(error.message)", status: error.status)
     }
 
     /// A service call answered with a bad status.
@@ -121,8 +140,7 @@ extension OPCUAClientError {
                 .security,
                 "the server refused this client's certificate or signature in \(name)",
                 status: status,
-                advice: "Trust this client's certificate on the server (most servers keep refused ones in a folder "
-                    + "\"rejected\"); `scada-ingestion certificate` shows it"
+                advice: trustAdvice
             )
         case .badTooManySessions:
             OPCUAClientError(

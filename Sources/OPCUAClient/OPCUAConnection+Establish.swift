@@ -10,7 +10,7 @@ extension OPCUAConnection {
         guard !urls.isEmpty else {
             throw OPCUAClientError(.invalidConfiguration, "the connection has no endpoint URL", isRetryable: false)
         }
-        let url = try EndpointURL(urls[urlIndex % urls.count])
+        let url = try EndpointURL(urls[servers.current])
         status.endpointURL = url.description
         if !ladder.mayReuseSession { session.machine.gone() }
         try await session.openChannel(to: url)
@@ -22,7 +22,7 @@ extension OPCUAConnection {
             if isStopping { throw .stopped }
             if step != .reactivate { try await ensureSession(url) }
             do throws(OPCUAClientError) {
-                try await attempt(step)
+                try await attempt(step, url)
                 break
             } catch {
                 // A refusal of the step, not the end of the channel or of this client.
@@ -49,13 +49,13 @@ extension OPCUAConnection {
         }
     }
 
-    private func attempt(_ step: RecoveryLadder.Step) async throws(OPCUAClientError) {
+    private func attempt(_ step: RecoveryLadder.Step, _ url: EndpointURL) async throws(OPCUAClientError) {
         switch step {
         case .reactivate:
             guard session.machine.resume(now: .now()) != .create else {
                 throw OPCUAClientError(.sessionLost, "the session has timed out", status: .badSessionClosed)
             }
-            try await session.activate()
+            try await session.activate(url: url)
         case .transfer: try await transferSubscriptions()
         case .recreate:
             let had = !pipeline.subscriptions.isEmpty || status.connects > 0
@@ -77,7 +77,7 @@ extension OPCUAConnection {
     private func ensureSession(_ url: EndpointURL) async throws(OPCUAClientError) {
         if session.machine.isActive { return }
         if ladder.mayReuseSession, session.machine.resume(now: .now()) != .create {
-            do throws(OPCUAClientError) { return try await session.activate() } catch {
+            do throws(OPCUAClientError) { return try await session.activate(url: url) } catch {
                 guard session.channel?.failure == nil, Self.isRefusal(error), error.code != .identityRejected else {
                     throw error
                 }
@@ -86,6 +86,10 @@ extension OPCUAConnection {
         if isStopping { throw .stopped }
         try await session.create(url: url, name: "\(configuration.applicationName) \(configuration.id)")
         try await session.learn()
+        if !servers.isSingle {
+            let values = try await session.read([WellKnownNodeId.serverServiceLevel])
+            try judge(serviceLevel: values[0])
+        }
         batcher.setLimits(
             itemsPerCall: session.limits.itemsPerCall,
             itemsPerSubscription: session.limits.itemsPerSubscription(

@@ -22,8 +22,8 @@ package actor OPCUAConnection {
 
     package internal(set) var status = ConnectionStatus()
 
-    /// Index of the URL tried next.
-    var urlIndex = 0
+    /// Which of the URLs to use.
+    var servers: RedundantServers
     /// Why the present connection is broken; nil while it is well.
     var failure: OPCUAClientError?
     /// A subscription the server ended by itself.
@@ -59,11 +59,15 @@ package actor OPCUAConnection {
     var poison: (subscriptionID: UInt32, sequenceNumber: UInt32)?
     var watchdog: Scheduled<Void>?
 
+    /// - Parameters:
+    ///   - security: own certificate and trust store; needed for Sign and SignAndEncrypt, and to encrypt passwords.
+    ///   - limits: learnt in an earlier run.
     package init(
         configuration: ConnectionConfiguration,
         eventLoop: any EventLoop,
         consumer: any NotificationConsumer,
         logger: Logger,
+        security: ClientSecurity? = nil,
         limits: ServerLimits = ServerLimits(),
         jitterSeed: UInt64? = nil
     ) {
@@ -71,7 +75,12 @@ package actor OPCUAConnection {
         self.eventLoop = eventLoop
         self.consumer = consumer
         self.logger = logger
-        session = ClientSession(configuration: configuration, eventLoop: eventLoop, limits: limits)
+        session = ClientSession(
+            configuration: configuration,
+            security: security,
+            eventLoop: eventLoop,
+            limits: limits
+        )
         pipeline = PublishPipeline(
             maximumUnacknowledged: configuration.maximumUnacknowledged,
             learntLimit: limits.learntPublishRequests
@@ -81,6 +90,7 @@ package actor OPCUAConnection {
             itemsPerCall: limits.itemsPerCall,
             itemsPerSubscription: limits.itemsPerSubscription(configured: configuration.maximumItemsPerSubscription)
         )
+        servers = RedundantServers(count: configuration.endpointURLs.count)
         ladder = RecoveryLadder(restoredSubscriptions: !configuration.restored.isEmpty)
         backoff = ReconnectBackoff(
             initial: .milliseconds(configuration.reconnectDelay),
@@ -205,9 +215,12 @@ package actor OPCUAConnection {
         switch error.code {
         case .sessionLost: ladder.sessionGone()
         case .subscriptionLost: ladder.subscriptionsGone()
+        case .serverDegraded:
+            await session.close(deleteSubscriptions: true, timeout: .seconds(1))
+            changeServer()
         default: break
         }
-        let wasProven = isProven
+        let wasProven = isProven || error.code == .serverDegraded
         closeChannel(error)
         if isStopping { return }
         status.lastError = error
@@ -220,9 +233,16 @@ package actor OPCUAConnection {
     }
 
     private func backOff(after error: OPCUAClientError) async {
-        status.failedAttempts += 1
         status.lastError = error
-        urlIndex += 1
+        if error.code == .serverDegraded {
+            changeServer()
+            return setState(.connecting)
+        }
+        status.failedAttempts += 1
+        let failing = servers.current
+        let isFresh = servers.failed(now: .now())
+        if servers.current != failing { changeServer() }
+        if isFresh { return setState(.connecting) }
         let delay = backoff.delayAfterFailure(
             longest: error.isRetriedAtLongestDelayOnly || status.failedAttempts >= configuration.maximumAttempts
         )
@@ -230,6 +250,13 @@ package actor OPCUAConnection {
         logFailure(error, retryIn: delay)
         let until = NIODeadline.now() + delay
         while !isStopping, NIODeadline.now() < until { await sleepController(until: until) }
+    }
+
+    /// What one server remembers the others do not know.
+    private func changeServer() {
+        ladder.sessionGone()
+        ladder.subscriptionsGone()
+        session.machine.gone()
     }
 
     /// A server that is away is said once, then once a minute; `proven` says when it is back.
@@ -292,9 +319,24 @@ package actor OPCUAConnection {
 
     /// Part 4, 5.7.1: a session nobody uses times out. Also shows a server that only pretends.
     func keepSessionAlive() async throws(OPCUAClientError) {
-        _ = try await session.read([WellKnownNodeId.serverServerStatusState])
+        let values = try await session.read(
+            servers.isSingle
+                ? [WellKnownNodeId.serverServerStatusState]
+                : [WellKnownNodeId.serverServerStatusState, WellKnownNodeId.serverServiceLevel]
+        )
+        if values.count == 2 { try judge(serviceLevel: values[1]) }
         // Without tags there is no notification to prove that the connection works.
         if pipeline.subscriptions.isEmpty { proven() }
+    }
+
+    /// Part 4, 6.6.2.4.2; a server that does not tell is taken for healthy.
+    func judge(serviceLevel: DataValue) throws(OPCUAClientError) {
+        guard case .byte(let level) = serviceLevel.value else { return }
+        guard servers.told(level, now: .now()) else { return }
+        throw OPCUAClientError(
+            .serverDegraded,
+            "the server tells service level \(level), below \(RedundantServers.healthy): trying another one of the set"
+        )
     }
 
     /// Publishing is paused: any service that names the subscription resets its lifetime counter (Part 4, 5.14.1.1).
@@ -358,6 +400,7 @@ package actor OPCUAConnection {
         isProven = true
         ladder.proven()
         backoff.succeeded()
+        servers.succeeded()
         if status.failedAttempts > 0 {
             logger.info("connected", metadata: ["failed_attempts": "\(status.failedAttempts)"])
         }

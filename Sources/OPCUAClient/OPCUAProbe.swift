@@ -12,23 +12,33 @@ package actor OPCUAProbe {
     let configuration: ConnectionConfiguration
     let session: ClientSession
 
-    /// - Parameter configuration: its first endpoint URL is visited; `connectionTimeout` is the patience for connecting
-    ///   and for each later call. Items are ignored.
-    package init(configuration: ConnectionConfiguration, eventLoop: any EventLoop) {
+    /// - Parameters:
+    ///   - configuration: its first endpoint URL is visited; `connectionTimeout` is the patience for connecting and for
+    ///     each later call. Items are ignored.
+    ///   - security: own certificate and trust store; needed for Sign and SignAndEncrypt, and to encrypt passwords.
+    package init(
+        configuration: ConnectionConfiguration,
+        security: ClientSecurity? = nil,
+        eventLoop: any EventLoop
+    ) {
         self.configuration = configuration
         self.eventLoop = eventLoop
-        session = ClientSession(configuration: configuration, eventLoop: eventLoop, limits: ServerLimits())
+        session = ClientSession(
+            configuration: configuration,
+            security: security,
+            eventLoop: eventLoop,
+            limits: ServerLimits()
+        )
     }
 
-    /// The endpoints a server offers, without a session (Part 4, 5.5.4).
+    /// The endpoints a server offers, without a session, over a channel without security, whatever is configured
+    /// (Part 4, 5.5.4). May be called before `connect`.
     package func endpoints() async throws(ProbeError) -> [EndpointDescription] {
         try await named { () async throws(OPCUAClientError) in
             let url = try self.url()
             session.deadline = .now() + .milliseconds(configuration.connectionTimeout)
             defer { session.deadline = nil }
-            try await session.openChannel(to: url)
-            session.step = .endpoints
-            return try await session.getEndpoints(url: url)
+            return try await session.discover(url)
         }
     }
 

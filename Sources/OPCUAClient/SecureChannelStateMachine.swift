@@ -1,8 +1,8 @@
 package import NIOCore
 import OPCUACodec
 
-/// The life of one secure channel (Part 4, 5.6; Part 6, 6.7): open, renew at 75 % of the lifetime while the old token
-/// is still accepted, sequence numbers, request ids. Keys and bytes are elsewhere.
+/// The life of one secure channel (Part 4, 5.6): open, renew at 75 % of the lifetime; request ids. Sequence numbers,
+/// which tokens are accepted, keys and bytes are the codec's (OPCUASecurity).
 package struct SecureChannelStateMachine: Sendable {
     package struct Token: Sendable, Equatable {
         package var channelID: UInt32
@@ -30,13 +30,9 @@ package struct SecureChannelStateMachine: Sendable {
     }
 
     package private(set) var state = State.idle
-    /// Accepted from the peer until it expires or a message with the newer one came (Part 4, 5.6.2).
-    private var previous: Token?
-    private var lastSent: UInt32 = 0
-    private var lastReceived: UInt32?
-    private var lastRequestID: UInt32 = 0
+    private var lastRequestID: UInt32
 
-    package init() {}
+    package init(lastRequestID: UInt32 = 0) { self.lastRequestID = lastRequestID }
 
     package mutating func open() -> Action {
         guard state == .idle else { return .ignore }
@@ -78,7 +74,6 @@ package struct SecureChannelStateMachine: Sendable {
                     )
                 )
             }
-            previous = old
             state = .open(token)
             return .renewed(token)
         case .closed: return .ignore
@@ -94,23 +89,6 @@ package struct SecureChannelStateMachine: Sendable {
         }
     }
 
-    /// Whether a message under this token is to be accepted now.
-    package mutating func accepts(channelID: UInt32, tokenID: UInt32, now: NIODeadline) -> Bool {
-        let current: Token
-        switch state {
-        case .open(let token), .renewing(let token): current = token
-        case .idle, .opening, .closed: return false
-        }
-        guard channelID == current.channelID else { return false }
-        if tokenID == current.tokenID {
-            // Part 4, 5.6.2: with the first message under the new token the old one is done.
-            previous = nil
-            return now < current.expiresAt
-        }
-        if let previous, previous.tokenID == tokenID { return now < previous.expiresAt }
-        return false
-    }
-
     package var renewAt: NIODeadline? {
         if case .open(let token) = state { return token.renewAt }
         return nil
@@ -118,38 +96,9 @@ package struct SecureChannelStateMachine: Sendable {
 
     package mutating func close() { state = .closed }
 
-    // MARK: Numbers
-
-    /// Sequence numbers below this mark the wrap-around (Part 6, 6.7.2.4).
-    static let wrapBelow: UInt32 = 1024
-    static let wrapAbove: UInt32 = UInt32.max - 1024
-
-    /// The sequence number of the next chunk sent.
-    package mutating func nextSequenceNumber() -> UInt32 {
-        lastSent = lastSent >= Self.wrapAbove ? 1 : lastSent + 1
-        return lastSent
-    }
-
-    /// Checks a received chunk's sequence number: one more than the last, or wrapped around.
-    package mutating func received(sequenceNumber: UInt32) -> Bool {
-        defer { lastReceived = sequenceNumber }
-        guard let last = lastReceived else { return true }
-        if sequenceNumber == last &+ 1 { return true }
-        return last > Self.wrapAbove && sequenceNumber < Self.wrapBelow
-    }
-
     /// Request ids are never 0, so that 0 can mean none.
     package mutating func nextRequestID() -> UInt32 {
         lastRequestID = lastRequestID == .max ? 1 : lastRequestID + 1
         return lastRequestID
     }
-
-    #if DEBUG
-    /// Puts the counters near their ends, for tests of the wrap-around.
-    mutating func setCounters(sent: UInt32, received: UInt32?, requestID: UInt32) {
-        lastSent = sent
-        lastReceived = received
-        lastRequestID = requestID
-    }
-    #endif
 }

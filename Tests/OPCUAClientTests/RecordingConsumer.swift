@@ -13,6 +13,7 @@ final class RecordingConsumer: NotificationConsumer {
         var statuses: [ConnectionStatus] = []
         var items: [UInt32: StatusCode] = [:]
         var aborted = 0
+        var deadbandsRefused: [UInt32] = []
         var errors: [OPCUAClientError.Code] = []
     }
 
@@ -42,7 +43,7 @@ final class RecordingConsumer: NotificationConsumer {
     }
 
     func itemStatus(handle: UInt32, _ status: StatusCode) { record.withLock { $0.items[handle] = status } }
-    func deadbandRefused(handle: UInt32) {}
+    func deadbandRefused(handle: UInt32) { record.withLock { $0.deadbandsRefused.append(handle) } }
     func subscriptionsCreated(_ subscriptions: [RestoredSubscription]) {}
 
     nonisolated(nonsending) func continuity(_ event: ContinuityEvent) async {

@@ -4,7 +4,7 @@ import Testing
 
 @testable import OPCUAClient
 
-@Suite("Secure channel: tokens and numbers")
+@Suite("Secure channel")
 struct SecureChannelStateMachineTests {
     static let start = NIODeadline.uptimeNanoseconds(1_000_000_000)
 
@@ -29,30 +29,17 @@ struct SecureChannelStateMachineTests {
         #expect(machine.renewAt == Self.start + .seconds(75))
     }
 
-    @Test func acceptsBothTokensUntilTheNewOneIsUsed() {
+    @Test func renewsOnce() {
         var machine = Self.opened()
         let later = Self.start + .seconds(75)
         #expect(machine.renewalDue() == .sendOpen(renew: true))
         #expect(machine.renewalDue() == .ignore)
-        #expect(machine.accepts(channelID: 7, tokenID: 1, now: later) == true)
-        guard case .renewed = machine.opened(channelID: 7, tokenID: 2, lifetime: 100_000, now: later) else {
+        guard case .renewed(let token) = machine.opened(channelID: 7, tokenID: 2, lifetime: 100_000, now: later) else {
             Issue.record("not renewed")
             return
         }
-        #expect(machine.accepts(channelID: 7, tokenID: 1, now: later) == true)
-        #expect(machine.accepts(channelID: 7, tokenID: 2, now: later) == true)
-        #expect(
-            machine.accepts(channelID: 7, tokenID: 1, now: later) == false,
-            "the old one is done after the new one was used"
-        )
-    }
-
-    @Test func acceptsNoExpiredOrUnknownTokens() {
-        var machine = Self.opened()
-        #expect(machine.accepts(channelID: 7, tokenID: 1, now: Self.start + .seconds(124)) == true)
-        #expect(machine.accepts(channelID: 7, tokenID: 1, now: Self.start + .seconds(125)) == false)
-        #expect(machine.accepts(channelID: 8, tokenID: 1, now: Self.start) == false)
-        #expect(machine.accepts(channelID: 7, tokenID: 2, now: Self.start) == false)
+        #expect(token.tokenID == 2)
+        #expect(machine.renewAt == later + .seconds(75))
     }
 
     @Test func refusesAnotherChannelAtRenewal() {
@@ -80,32 +67,9 @@ struct SecureChannelStateMachineTests {
         #expect(machine.renewAt == Self.start + .milliseconds(750))
     }
 
-    @Test func sequenceNumbersFollowEachOther() {
-        var machine = Self.opened()
-        #expect(machine.nextSequenceNumber() == 1)
-        #expect(machine.nextSequenceNumber() == 2)
-        for (number, isRight) in [(51, true), (52, true), (53, true), (53, false), (55, false), (56, true)]
-            as [(UInt32, Bool)]
-        {
-            #expect(machine.received(sequenceNumber: number) == isRight, "\(number)")
-        }
+    @Test func zeroIsNoRequestID() {
+        var machine = SecureChannelStateMachine(lastRequestID: .max - 1)
+        #expect(machine.nextRequestID() == .max)
+        #expect(machine.nextRequestID() == 1)
     }
-
-    #if DEBUG
-    @Test func sequenceNumbersWrapAround() {
-        var machine = Self.opened()
-        machine.setCounters(sent: .max - 1025, received: .max - 1023, requestID: .max)
-        #expect(machine.nextSequenceNumber() == UInt32.max - 1024)
-        #expect(machine.nextSequenceNumber() == 1)
-        #expect(machine.received(sequenceNumber: 1) == true)
-        #expect(machine.received(sequenceNumber: 2) == true)
-        #expect(machine.nextRequestID() == 1, "0 is no request id")
-        machine.setCounters(sent: 1, received: .max, requestID: 1)
-        #expect(machine.received(sequenceNumber: 0) == true)
-        machine.setCounters(sent: 1, received: .max - 1024, requestID: 1)
-        #expect(machine.received(sequenceNumber: 1) == false, "too early to wrap around")
-        machine.setCounters(sent: 1, received: .max, requestID: 1)
-        #expect(machine.received(sequenceNumber: 1024) == false, "too far for a wrap around")
-    }
-    #endif
 }

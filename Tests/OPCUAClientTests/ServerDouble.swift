@@ -2,6 +2,7 @@ import Logging
 import NIOCore
 import NIOPosix
 import OPCUACodec
+import OPCUASecurity
 import Synchronization
 
 @testable import OPCUAClient
@@ -26,6 +27,15 @@ final class ServerDouble: Sendable {
         var body: [UInt8]
         /// How many requests of this type came before, over all connections.
         var count: Int
+
+        /// The request itself; nil when it is another one.
+        func decoded<T: ServiceRequest>(as type: T.Type) -> T? {
+            guard self.type == T.binaryEncodingId else { return nil }
+            return try? BinaryDecoder.withBytes(body) { decoder throws(DecodingError) in
+                _ = try NodeId(from: &decoder)
+                return try T(from: &decoder)
+            }
+        }
     }
 
     typealias Script = @Sendable (Request) -> Answer
@@ -36,7 +46,8 @@ final class ServerDouble: Sendable {
         var connections = 0
         var counts: [NodeId: Int] = [:]
         var sessionsOpen = 0
-        var sequenceNumber: UInt32 = 0
+        var hello: [UInt8] = []
+        var channels: [any Channel] = []
     }
 
     var port: Int { channel.localAddress?.port ?? 0 }
@@ -60,7 +71,18 @@ final class ServerDouble: Sendable {
 
     func count(_ type: NodeId) -> Int { shared.state.withLock { $0.counts[type] ?? 0 } }
     var connections: Int { shared.state.withLock { $0.connections } }
+    /// The last Hello message.
+    var hello: [UInt8] { shared.state.withLock { $0.hello } }
     var sessionsOpen: Int { shared.state.withLock { $0.sessionsOpen } }
+
+    /// Cuts every TCP connection.
+    func dropConnections() async {
+        let channels = shared.state.withLock { state in
+            defer { state.channels = [] }
+            return state.channels
+        }
+        for channel in channels { try? await channel.close() }
+    }
 
     func close() async { try? await channel.close() }
 
@@ -85,6 +107,7 @@ final class ServerDouble: Sendable {
         func channelActive(context: ChannelHandlerContext) {
             connection = state.state.withLock { state in
                 state.connections += 1
+                state.channels.append(context.channel)
                 return state.connections
             }
         }
@@ -106,7 +129,9 @@ final class ServerDouble: Sendable {
 
         private func handle(_ chunk: [UInt8], _ context: ChannelHandlerContext) {
             switch String(decoding: chunk.prefix(3), as: UTF8.self) {
-            case "HEL": send(ServerDouble.acknowledge(), context)
+            case "HEL":
+                state.state.withLock { $0.hello = chunk }
+                send(ServerDouble.acknowledge(), context)
             case "OPN", "MSG":
                 let isOpen = chunk[0] == UInt8(ascii: "O")
                 // Policy None: 12 + 4 + 47 + 4 + 4 bytes before the sequence header, 16 in other messages.
@@ -167,7 +192,7 @@ final class ServerDouble: Sendable {
         encoder.integer(UInt32(body.count + (isOpen ? 79 : 24)))
         encoder.integer(UInt32(1))
         if isOpen {
-            encoder.string(PlainChannelCodec.policyURI)
+            encoder.string(SecurityPolicy.none.uri)
             encoder.byteString(nil)
             encoder.byteString(nil)
         } else {
@@ -225,7 +250,7 @@ final class ServerDouble: Sendable {
                 endpoints: [
                     EndpointDescription(
                         securityMode: .none,
-                        securityPolicyUri: PlainChannelCodec.policyURI,
+                        securityPolicyUri: SecurityPolicy.none.uri,
                         userIdentityTokens: [UserTokenPolicy(policyId: "a", tokenType: .anonymous)]
                     )
                 ]
@@ -243,15 +268,7 @@ final class ServerDouble: Sendable {
             state.state.withLock { $0.sessionsOpen -= 1 }
             return CloseSessionResponse(responseHeader: good).messageBody
         case ReadRequest.binaryEncodingId:
-            guard
-                let read = try? BinaryDecoder.withBytes(
-                    request.body,
-                    { decoder throws(DecodingError) -> ReadRequest in
-                        _ = try NodeId(from: &decoder)
-                        return try ReadRequest(from: &decoder)
-                    }
-                )
-            else { return nil }
+            guard let read = request.decoded(as: ReadRequest.self) else { return nil }
             return ReadResponse(
                 responseHeader: good,
                 results: read.nodesToRead.map {
