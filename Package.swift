@@ -120,9 +120,8 @@ let package = Package(
         .testTarget(
             name: "ScadaIngestionTests",
             dependencies: [
-                "scada-ingestion", "ControlAPI", "Ingestion", "Journal", "OPCUASecurity", "TimescaleStore",
-                argumentParser,
-                logging,
+                "scada-ingestion", "ControlAPI", "Ingestion", "Journal", "OPCUAClient", "OPCUACodec", "OPCUASecurity",
+                "TimescaleStore", argumentParser, logging,
             ],
             swiftSettings: settings
         ),

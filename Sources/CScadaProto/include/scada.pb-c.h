@@ -594,7 +594,8 @@ struct  Scada__TestConnectionResponse
    */
   char *error;
   /*
-   * The step that failed: "resolve", "tcp", "hello", "endpoints", "secure channel", "session", "identity", "read".
+   * The step that failed: "resolve", "tcp", "hello", "endpoints", "secure channel", "session", "identity", "read";
+   * empty when the settings themselves cannot be used.
    */
   char *failed_step;
   /*
@@ -719,7 +720,7 @@ struct  Scada__BrowseNodesRequest
    */
   protobuf_c_boolean variables_only;
   /*
-   * Only nodes whose browse path or display name contains this (case ignored); at most 256 bytes.
+   * Only nodes whose display name or node id contains this (case ignored); at most 256 bytes.
    */
   char *filter;
   /*
@@ -760,7 +761,7 @@ struct  Scada__BrowsedNode
   char *node_id;
   char *parent_node_id;
   /*
-   * Browse names from the start node, separated by "/".
+   * Display names from below the start node to this one, separated by "/".
    */
   char *browse_path;
   char *display_name;

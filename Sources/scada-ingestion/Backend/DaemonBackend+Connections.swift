@@ -206,16 +206,6 @@ extension DaemonBackend {
             readingsRecovered: record.readingsRecovered ?? 0
         )
     }
-
-    // MARK: Probes
-
-    func testConnection(_ probe: ConnectionProbe, context: CallContext) async throws -> ConnectionTestReport {
-        throw ControlError(.unimplemented, "TestConnection is not offered by this version")
-    }
-
-    func browseNodes(_ query: BrowseQuery, context: CallContext) async throws -> BrowsePage {
-        throw ControlError(.unimplemented, "BrowseNodes is not offered by this version")
-    }
 }
 
 extension Array {

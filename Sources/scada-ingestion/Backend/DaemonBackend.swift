@@ -2,6 +2,7 @@ import ControlAPI
 import FoundationEssentials
 import Ingestion
 import Logging
+import NIOCore
 import TimescaleStore
 
 /// The daemon behind the control API.
@@ -11,11 +12,26 @@ struct DaemonBackend: ControlBackend {
     let logger: Logger
     let registry: TenantRegistry
     let gaps: GapLedger
+    /// What applies to every OPC UA connection, a probe's too.
+    let defaults: ConnectionDefaults
+    let trust: CertificateTrust
+    let eventLoops: any EventLoopGroup
     private let reader: ReadingsReader
 
-    init(router: TenantRouter, pool: ConnectionPool, passwords: PasswordStore, logger: Logger) {
+    init(
+        router: TenantRouter,
+        pool: ConnectionPool,
+        passwords: PasswordStore,
+        defaults: ConnectionDefaults,
+        trust: CertificateTrust,
+        eventLoops: any EventLoopGroup,
+        logger: Logger
+    ) {
         self.router = router
         self.passwords = passwords
+        self.defaults = defaults
+        self.trust = trust
+        self.eventLoops = eventLoops
         self.logger = logger
         registry = TenantRegistry(pool: pool)
         gaps = GapLedger(pool: pool)

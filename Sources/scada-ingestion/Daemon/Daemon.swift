@@ -45,7 +45,7 @@ enum Daemon {
         DaemonMetrics(router: router, pool: pool, configuration: configuration).register(in: metrics)
 
         let health = HealthState()
-        let api = try makeAPI(configuration, router, pool, metrics, health, logger)
+        let api = try makeAPI(configuration, router, pool, eventLoops, metrics, health, logger)
         var httpOptions = HTTPServerOptions(host: configuration.http.host, port: Int(configuration.http.port))
         httpOptions.showsStatusPage = configuration.http.statusPage
         let http = HTTPServer(
@@ -173,6 +173,7 @@ enum Daemon {
         _ configuration: DaemonConfiguration,
         _ router: TenantRouter,
         _ pool: ConnectionPool,
+        _ eventLoops: any EventLoopGroup,
         _ metrics: ScadaMetrics,
         _ health: HealthState,
         _ logger: Logger
@@ -188,6 +189,9 @@ enum Daemon {
                 router: router,
                 pool: pool,
                 passwords: try PasswordStore(configuration, logger: logger),
+                defaults: configuration.opc.connectionDefaults,
+                trust: CertificateTrust(folder: configuration.opc.pkiDirectory),
+                eventLoops: eventLoops,
                 logger: logger
             ),
             health: health,
