@@ -40,23 +40,31 @@ struct StatusPageTests {
         #expect(!text.unicodeScalars.contains("\u{0}"))
     }
 
-    @Test func elementsAreBalanced() {
-        for report in [
-            SampleReports.empty, SampleReports.healthy(tenants: 100), SampleReports.trouble(tenants: 8),
-            SampleReports.trouble(tenants: 100),
-        ] {
-            let text = page(report)
-            for element in [
-                "html", "head", "body", "main", "header", "section", "div", "span", "ul", "li", "dl", "dt", "dd",
-                "figure",
-                "figcaption", "svg", "table", "thead", "tbody", "tr", "td", "details", "summary", "time", "a", "p", "b",
-                "h1", "h2", "footer", "style", "script", "title",
-            ] {
-                let opened = ["<\(element)>", "<\(element) "].map { text.ranges(of: $0).count }.reduce(0, +)
-                let closed = text.ranges(of: "</\(element)>").count
-                #expect(opened == closed, "<\(element)>")
+    /// Void elements, and those whose end may be left out and is.
+    static let unclosed: Set<String> = ["!doctype", "meta", "link", "th", "path", "rect"]
+
+    @Test(arguments: [
+        SampleReports.empty, SampleReports.healthy(tenants: 30), SampleReports.trouble(tenants: 8),
+        SampleReports.trouble(tenants: 40),
+    ])
+    func elementsAreBalanced(report: StatusReport) {
+        var open: [String] = []
+        for part in page(report).utf8.split(separator: UInt8(ascii: "<")) {
+            let isEnd = part.first == UInt8(ascii: "/")
+            let letters = part.drop { $0 == UInt8(ascii: "/") }.prefix { $0 != UInt8(ascii: ">") && $0 != 0x20 }
+            let name = String(decoding: letters, as: UTF8.self)
+            // The script compares numbers.
+            if Self.unclosed.contains(name) || name.isEmpty || open.last == "script" && !isEnd { continue }
+            if isEnd {
+                guard open.popLast() == name else {
+                    Issue.record("</\(name)> inside of \(open)")
+                    return
+                }
+            } else {
+                open.append(name)
             }
         }
+        #expect(open.isEmpty)
     }
 
     @Test func theVerdict() {

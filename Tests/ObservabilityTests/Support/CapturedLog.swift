@@ -49,10 +49,10 @@ final class CapturedLog {
     }
 
     /// What one read(2) returns; nil at the end or when nothing comes within the deadline.
-    func read(within deadline: Duration = .seconds(20)) -> String? {
+    func read(within deadline: Duration = .seconds(20), most: Int = 1 << 16) -> String? {
         var wanted = pollfd(fd: readEnd, events: Int16(POLLIN), revents: 0)
         guard poll(&wanted, 1, Int32(deadline.milliseconds)) == 1 else { return nil }
-        var bytes = [UInt8](repeating: 0, count: 1 << 16)
+        var bytes = [UInt8](repeating: 0, count: most)
         let count = Glibc.read(readEnd, &bytes, bytes.count)
         return count > 0 ? String(decoding: bytes[..<count], as: UTF8.self) : nil
     }
