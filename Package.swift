@@ -116,7 +116,11 @@ let package = Package(
             swiftSettings: settings
         ),
         .testTarget(name: "ObservabilityTests", dependencies: ["Observability"], swiftSettings: settings),
-        .testTarget(name: "ScadaSimulatorTests", dependencies: ["scada-simulator"], swiftSettings: settings),
+        .testTarget(
+            name: "ScadaSimulatorTests",
+            dependencies: ["scada-simulator", "OPCUACodec", "OPCUAClient", nioCore, nioPosix, logging],
+            swiftSettings: settings
+        ),
         .testTarget(
             name: "ScadaIngestionTests",
             dependencies: [

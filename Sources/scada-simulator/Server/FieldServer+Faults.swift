@@ -26,6 +26,6 @@ extension FieldServer {
         var last = field.newest[tag]
         last.status = StatusCode.badNodeIdUnknown.rawValue
         last.source = time
-        for watcher in watchers[tag] { count(watcher.subscription.offer(last, slot: watcher.slot)) }
+        watchers[tag].forEach { subscription, slot in count(subscription.offer(last, slot: slot)) }
     }
 }

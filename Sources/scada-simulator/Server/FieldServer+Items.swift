@@ -59,7 +59,7 @@ extension FieldServer {
         nextItemID += 1
         let slot = subscription.add(item)
         if case .tag(let tag) = target {
-            watchers[tag].append(Watcher(subscription: subscription, slot: slot))
+            watchers[tag].add(subscription, slot: slot)
             count(subscription.offer(field.newest[tag], slot: slot))
         } else {
             poll(slot, timestamps, subscription)

@@ -190,7 +190,7 @@ extension FieldServer {
 
     func unwatch(_ item: MonitoredItem, _ slot: Int, _ subscription: Subscription) {
         guard case .tag(let tag) = item.target else { return }
-        watchers[tag].removeAll { $0.slot == slot && $0.subscription === subscription }
+        watchers[tag].remove(subscription, slot: slot)
     }
 
     /// Runs an operation for each element of a call; none at all or more than `limit` is refused as a whole.

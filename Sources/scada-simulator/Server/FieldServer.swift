@@ -18,7 +18,7 @@ final class FieldServer {
     /// When the server, not the run, started: in ticks.
     var startTime: Int64
     /// Per tag, the monitored items on it.
-    var watchers: [[Watcher]]
+    var watchers: [Watchers]
     var sessions: [NodeId: Session] = [:]
     var subscriptions: [UInt32: Subscription] = [:]
     /// Subscriptions in the order of their ids, which is the order of publishing.
@@ -32,11 +32,6 @@ final class FieldServer {
     var nextItemID: UInt32 = 1
     private var nextChannelID: UInt32 = 1
     private var updates: [Field.Update] = []
-
-    struct Watcher {
-        unowned let subscription: Subscription
-        let slot: Int
-    }
 
     struct Configuration: Sendable {
         var layout: FieldLayout
@@ -67,7 +62,7 @@ final class FieldServer {
             history = History(tags: layout.tagCount, capacity: Int(samples) + 16)
             for (tag, sample) in field.newest.enumerated() { history?.append(sample, tag: tag) }
         }
-        watchers = Array(repeating: [], count: layout.tagCount)
+        watchers = Array(repeating: Watchers(), count: layout.tagCount)
         tagAccounting = TagAccounting(tags: layout.tagCount)
         // Not the same ids after a restart: a client that mixes them up is found out.
         nextSubscriptionID = UInt32.random(in: 1...1_000_000)
@@ -115,8 +110,8 @@ final class FieldServer {
         for update in updates {
             history?.append(update.sample, tag: update.tag)
             if !space.removedTags.isEmpty, space.removedTags.contains(update.tag) { continue }
-            for watcher in watchers[update.tag] {
-                count(watcher.subscription.offer(update.sample, slot: watcher.slot))
+            watchers[update.tag].forEach { subscription, slot in
+                count(subscription.offer(update.sample, slot: slot))
             }
         }
     }

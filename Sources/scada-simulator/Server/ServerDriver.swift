@@ -9,7 +9,8 @@ final class ServerDriver {
     private let loop: any EventLoop
     private let clock: RunClock
     private let host: String
-    private let port: Int
+    /// What was asked for; 0 means any, and is then replaced by what was given.
+    private(set) var port: Int
     private var listener: (any Channel)?
     private var connections: [ObjectIdentifier: ServerConnection] = [:]
     private var waiting: [ServerConnection] = []
@@ -77,7 +78,10 @@ final class ServerDriver {
                 }
             }
             .bind(host: host, port: port)
-            .map { bound.value.listener = $0 }
+            .map { channel in
+                bound.value.listener = channel
+                bound.value.port = channel.localAddress?.port ?? bound.value.port
+            }
     }
 
     private func run() {

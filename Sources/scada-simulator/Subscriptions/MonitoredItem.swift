@@ -18,7 +18,11 @@ struct MonitoredItem: Sendable {
 
     let id: UInt32
     let target: Target
-    var mode: MonitoringMode
+    var mode: MonitoringMode {
+        didSet { (isDisabled, isReporting) = (mode == .disabled, mode == .reporting) }
+    }
+    private(set) var isDisabled: Bool
+    private(set) var isReporting: Bool
     /// Ticks between two samples; 0 takes every update.
     var samplingInterval: Int64
     var template: NotificationTemplate
@@ -46,6 +50,7 @@ struct MonitoredItem: Sendable {
         self.id = id
         self.target = target
         self.mode = mode
+        (isDisabled, isReporting) = (mode == .disabled, mode == .reporting)
         self.samplingInterval = samplingInterval
         self.template = template
         self.filter = filter
@@ -55,7 +60,7 @@ struct MonitoredItem: Sendable {
     /// A tag has a new sample.
     @inline(__always)
     mutating func offer(_ sample: Sample) -> Outcome {
-        if mode == .disabled { return .ignored }
+        if isDisabled { return .ignored }
         if samplingInterval > 0 {
             // A tenth of the interval is allowed to a source that is a little early.
             guard sample.source >= nextSampling - samplingInterval / 10 else { return .ignored }
@@ -77,7 +82,7 @@ struct MonitoredItem: Sendable {
 
     /// Queues a value of an item that is no tag, if it differs from the last one.
     mutating func offer(encoded value: [UInt8]) -> Bool {
-        guard mode != .disabled, value != lastEncoded else { return false }
+        guard !isDisabled, value != lastEncoded else { return false }
         lastEncoded = value
         encodedValue = value
         return true

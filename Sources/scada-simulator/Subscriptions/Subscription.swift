@@ -88,19 +88,20 @@ final class Subscription {
 
     func modify(slot: Int, _ change: (inout MonitoredItem) -> Void) {
         change(&items[slot])
-        if items[slot].mode == .reporting, items[slot].hasNotifications { markReady(slot) }
+        if items[slot].isReporting, items[slot].hasNotifications { markReady(slot) }
     }
 
     /// A tag of the item at `slot` has a new sample.
     @inline(__always)
     func offer(_ sample: Sample, slot: Int) -> MonitoredItem.Outcome {
         let outcome = items[slot].offer(sample)
-        if outcome != .ignored, items[slot].mode == .reporting { markReady(slot) }
+        if case .ignored = outcome { return outcome }
+        if items[slot].isReporting { markReady(slot) }
         return outcome
     }
 
     func offer(encoded value: [UInt8], slot: Int) {
-        guard items[slot].offer(encoded: value), items[slot].mode == .reporting else { return }
+        guard items[slot].offer(encoded: value), items[slot].isReporting else { return }
         markReady(slot)
     }
 
