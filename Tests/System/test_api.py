@@ -132,7 +132,7 @@ def test_a_connection_added_by_call_flows_survives_a_restart_and_is_removed(tena
     assert stats.tenant_id == tenant.id and stats.buffer_size == 0 and stats.time_since_last_flush_ms >= 0
 
     assert api.RemoveConnection(connection_id=connection).success
-    assert api.HealthCheck().active_connections == 0
+    eventually(lambda: api.HealthCheck().active_connections == 0, "it is stopped", watch=daemon.must_live)
     eventually(lambda: server.status()["subscriptions"] == 0, "nobody subscribes any more")
     stored = tenant.count()
     # Another connection shows when the values of the first would have come.
@@ -253,7 +253,7 @@ def test_a_tenant_whose_database_is_away_is_unavailable_and_alone_in_it(platform
 def test_the_standard_health_service(tenant, running):
     stub = health_pb2_grpc.HealthStub(running.channel)
     serving = health_pb2.HealthCheckResponse.SERVING
-    assert stub.Check(health_pb2.HealthCheckRequest(), timeout=20).status == serving
+    eventually(lambda: stub.Check(health_pb2.HealthCheckRequest(), timeout=20).status == serving, "it serves")
     assert stub.Check(health_pb2.HealthCheckRequest(service="scada.ScadaService"), timeout=20).status == serving
     fails_with(grpc.StatusCode.NOT_FOUND, lambda: stub.Check(health_pb2.HealthCheckRequest(service="x"), timeout=20))
     watch = stub.Watch(health_pb2.HealthCheckRequest(), timeout=60)
