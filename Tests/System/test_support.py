@@ -57,6 +57,35 @@ def test_the_counter_server_keeps_an_exact_record(tmp_path):
         server.close()
 
 
+def test_the_counter_server_marks_a_queue_that_overflowed(tmp_path):
+    server = CounterServer(tmp_path, tags=1)
+
+    async def watch():
+        values = []
+
+        class Handler:
+            def datachange_notification(self, node, value, data):
+                values.append((value, data.monitored_item.Value.StatusCode.value))
+
+        async with asyncua.Client(server.url) as client:
+            # Longer than the writing takes: the values meet in the queue.
+            subscription = await client.create_subscription(3_000, Handler())
+            await subscription.subscribe_data_change(client.get_node(server.node("Tag00000")), queuesize=3)
+            while not values:
+                await asyncio.sleep(0.05)
+            server.write(rounds=10, interval=0.01)
+            await asyncio.to_thread(server.wait_until_written)
+            while len(values) < 4:
+                await asyncio.sleep(0.05)
+        return values
+
+    try:
+        values = asyncio.run(asyncio.wait_for(watch(), 60))
+        assert values[-3:] == [(8.0, 0x480), (9.0, 0), (10.0, 0)]
+    finally:
+        server.close()
+
+
 def test_the_proxy_cuts_freezes_and_refuses(tmp_path):
     echo = socket.create_server(("127.0.0.1", 0))
     proxy = Proxy(echo.getsockname()[1])
