@@ -87,6 +87,20 @@ import Testing
         #expect(jumps <= 220, "\(kind) jumps about")
     }
 
+    @Test func `every update of an instrument is a change, so that the rate asked for is the rate published`() {
+        var field = Field(layout: FieldLayout(seed: 1, wells: 0..<50, counters: false), rate: 500, epoch: 0)
+        var values = field.newest.map(\.value)
+        var all: [Field.Update] = []
+        _ = field.advance(to: 1_000_000_000, into: &all)
+        for second in 2...60 as ClosedRange<Int64> { _ = field.advance(to: second * 1_000_000_000, into: &all) }
+        let automatic = all.filter { !field.layout.isHandEntered($0.tag) }
+        #expect(automatic.count == 500 * 60)
+        for update in automatic {
+            #expect(update.sample.value != values[update.tag])
+            values[update.tag] = update.sample.value
+        }
+    }
+
     @Test func `an upset moves the tags of its well together and is over after a while`() {
         let pressure = ProcessModel(.casingPressure, interval: 1)
         let flow = ProcessModel(.flowRate, interval: 1)

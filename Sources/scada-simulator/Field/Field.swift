@@ -106,7 +106,10 @@ struct Field: Sendable {
             let kind = tag % FieldLayout.tagsPerWell
             if kind == 0 { moveUpset(well) }
             let upset = upsets[well]
+            // An update that shows the same value is no change, and nothing would be published: the last digit of a live
+            // instrument flickers, and the rate that was asked for is the rate that subscribers see.
             sample.value = models[kind].step(&states[tag], upset: upset, &generator)
+            if sample.value == newest[tag].value { sample.value = models[kind].flicker(sample.value) }
             if upset > ProcessModel.distrustFrom { sample.status = Self.distrusted }
         }
         newest[tag] = sample

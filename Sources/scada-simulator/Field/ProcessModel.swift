@@ -72,6 +72,12 @@ struct ProcessModel: Sendable {
         return (min(max(raw, low), high) * steps).rounded() / steps
     }
 
+    /// A value one unit of resolution beside, inside the range.
+    func flicker(_ value: Double) -> Double {
+        let step = value < (low + high) / 2 ? 1.0 : -1.0
+        return ((value * steps).rounded() + step) / steps
+    }
+
     /// A set point somewhere in the band.
     func start(_ generator: inout SeededGenerator) -> TagState {
         TagState(setPoint: generator.within(bandLow, bandHigh), deviation: 0)
