@@ -48,6 +48,11 @@ package struct ProbeError: Error, Sendable, Equatable, CustomStringConvertible {
     package var step: ConnectStep
     package var error: OPCUAClientError
 
+    package init(step: ConnectStep, error: OPCUAClientError) {
+        self.step = step
+        self.error = error
+    }
+
     package var description: String { "\(step.rawValue): \(error)" }
 }
 
@@ -95,6 +100,24 @@ package struct ProbedNode: Sendable, Equatable {
     package var unit = ""
     /// nil unless asked for.
     package var value: DataValue?
+
+    package init(
+        nodeID: NodeId,
+        stableNodeID: String,
+        parent: NodeId,
+        path: [String],
+        browseName: QualifiedName,
+        displayName: String,
+        nodeClass: NodeClass
+    ) {
+        self.nodeID = nodeID
+        self.stableNodeID = stableNodeID
+        self.parent = parent
+        self.path = path
+        self.browseName = browseName
+        self.displayName = displayName
+        self.nodeClass = nodeClass
+    }
 }
 
 /// One page of nodes, level by level.
@@ -102,6 +125,11 @@ package struct ProbedPage: Sendable, Equatable {
     package var nodes: [ProbedNode] = []
     /// `offset` of the next page; nil at the end.
     package var nextOffset: Int?
+
+    package init(nodes: [ProbedNode] = [], nextOffset: Int? = nil) {
+        self.nodes = nodes
+        self.nextOffset = nextOffset
+    }
 }
 
 extension NodeIdText {

@@ -96,7 +96,7 @@ struct BackendAnswerTests {
             stableNodeID: "nsu=urn:x;s=\(name)",
             parent: NodeId(85),
             path: ["Pad", name],
-            browseName: QualifiedName(),
+            browseName: QualifiedName(name: name),
             displayName: name,
             nodeClass: .variable
         )

@@ -107,11 +107,12 @@ import Testing
     @Test func gapsComeNewestFirstInPages() async throws {
         let tenant = try await TestTenant(.plain)
         let ledger = GapLedger(pool: tenant.pool)
-        let gaps = (0..<7).map { index in
-            GapRecord(
+        let gaps = (0..<7).map { (index: Int) -> GapRecord in
+            let start: Int64 = march + Int64(index / 2) * hour
+            return GapRecord(
                 connectionID: well(UInt8(index % 2 + 1)),
-                startedAtMicros: march + Int64(index / 2) * hour,
-                endedAtMicros: index == 6 ? nil : march + Int64(index / 2) * hour + 10,
+                startedAtMicros: start,
+                endedAtMicros: index == 6 ? nil : start + 10,
                 cause: "test",
                 healedAtMicros: index == 0 ? march : nil
             )

@@ -1,4 +1,5 @@
 package import Journal
+package import OPCUAClient
 package import TimescaleStore
 
 /// Everything the environment says about ingestion.
@@ -18,6 +19,8 @@ package struct IngestionOptions: Sendable {
     /// SHUTDOWN_GRACE_MS: for everything between the signal and the end.
     package var shutdownGrace: Duration = .seconds(25)
     package var connections = ConnectionDefaults()
+    /// Own certificate and trust store; nil: unsecured connections only.
+    package var security: ClientSecurity?
     package var storage = StorageSettings()
     /// Bring a tenant's schema up to date when it is started. Where the database's user may not, what is missing shows when
     /// it is used.

@@ -478,7 +478,8 @@ actor Tenant {
             configuration: configuration,
             eventLoop: loop,
             consumer: intake,
-            logger: logger
+            logger: logger,
+            security: environment.options.security
         )
         loop.execute { intake.connection = connection }
         connections[id] = ManagedConnection(

@@ -134,7 +134,7 @@ extension DaemonBackend {
     ) async throws(ProbeError) -> Result {
         var configuration = configuration
         configuration.connectionTimeout = max(1, timeout.wholeMilliseconds)
-        let probe = OPCUAProbe(configuration: configuration, eventLoop: eventLoops.next())
+        let probe = OPCUAProbe(configuration: configuration, security: security, eventLoop: eventLoops.next())
         let isLate = Flag()
         let alarm = Task {
             try await Task.sleep(for: timeout)

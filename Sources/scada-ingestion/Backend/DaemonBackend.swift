@@ -3,6 +3,7 @@ import FoundationEssentials
 import Ingestion
 import Logging
 import NIOCore
+import OPCUAClient
 import TimescaleStore
 
 /// The daemon behind the control API.
@@ -14,6 +15,8 @@ struct DaemonBackend: ControlBackend {
     let gaps: GapLedger
     /// What applies to every OPC UA connection, a probe's too.
     let defaults: ConnectionDefaults
+    /// Own certificate and trust store.
+    let security: ClientSecurity?
     let trust: CertificateTrust
     let eventLoops: any EventLoopGroup
     private let reader: ReadingsReader
@@ -23,6 +26,7 @@ struct DaemonBackend: ControlBackend {
         pool: ConnectionPool,
         passwords: PasswordStore,
         defaults: ConnectionDefaults,
+        security: ClientSecurity? = nil,
         trust: CertificateTrust,
         eventLoops: any EventLoopGroup,
         logger: Logger
@@ -30,6 +34,7 @@ struct DaemonBackend: ControlBackend {
         self.router = router
         self.passwords = passwords
         self.defaults = defaults
+        self.security = security
         self.trust = trust
         self.eventLoops = eventLoops
         self.logger = logger

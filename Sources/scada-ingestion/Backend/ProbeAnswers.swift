@@ -146,6 +146,7 @@ extension ProbeError {
         case .activateSession: error.code == .identityRejected ? "identity" : "session"
         case .read: "read"
         case .browse: "browse"
+        case .certificate: "certificate"
         }
     }
 

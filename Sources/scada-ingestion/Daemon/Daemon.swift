@@ -7,6 +7,7 @@ import Logging
 import Metrics
 import NIOCore
 import NIOPosix
+import OPCUAClient
 import OPCUASecurity
 import Observability
 import ServiceLifecycle
@@ -30,22 +31,24 @@ enum Daemon {
         for warning in configuration.warnings { logger.warning("\(warning)") }
 
         let metrics = ScadaMetrics()
+        let security = try openSecurity(configuration)
         let listeners = DatabaseCommand.listeners(of: configuration)
         let pool = try DatabaseCommand.makePool(configuration, reserved: listeners)
         let journals = try openJournals(configuration, metrics, logger)
         let eventLoops = MultiThreadedEventLoopGroup(numberOfThreads: System.coreCount)
         let router = TenantRouter(
-            options: try ingestionOptions(configuration, journals.configuration, listeners, logger),
+            options: try ingestionOptions(configuration, journals.configuration, security, listeners, logger),
             journals: journals.directory,
             pool: pool,
             metrics: metrics,
             eventLoops: eventLoops,
             logger: logger
         )
-        DaemonMetrics(router: router, pool: pool, configuration: configuration).register(in: metrics)
+        DaemonMetrics(router: router, pool: pool, configuration: configuration, identity: security.identity)
+            .register(in: metrics)
 
         let health = HealthState()
-        let api = try makeAPI(configuration, router, pool, eventLoops, metrics, health, logger)
+        let api = try makeAPI(configuration, router, pool, eventLoops, security, metrics, health, logger)
         var httpOptions = HTTPServerOptions(host: configuration.http.host, port: Int(configuration.http.port))
         httpOptions.showsStatusPage = configuration.http.statusPage
         let http = HTTPServer(
@@ -55,6 +58,7 @@ enum Daemon {
                 router: router,
                 metrics: metrics,
                 configuration: configuration,
+                identity: security.identity,
                 startedAt: WallTime.microseconds()
             ),
             logger: logger
@@ -124,6 +128,19 @@ enum Daemon {
 
     // MARK: Parts
 
+    /// The own certificate, made at the first start, and the folder that says whom to trust. Blocks on the disk, and for a
+    /// second where a key has to be made.
+    private static func openSecurity(_ configuration: DaemonConfiguration) throws -> ClientSecurity {
+        do throws(SecurityError) {
+            let store = try TrustStore(folder: configuration.opc.pkiDirectory)
+            let template = ApplicationCertificate.template(now: WallTime.microseconds() / 1_000_000)
+            return ClientSecurity(identity: try store.loadOrCreateIdentity(template), trustStore: store)
+        } catch {
+            Console.error("OPC_PKI_DIR \(configuration.opc.pkiDirectory): \(error.message)")
+            throw ExitCode.configuration
+        }
+    }
+
     private static func openJournals(
         _ configuration: DaemonConfiguration,
         _ metrics: ScadaMetrics,
@@ -153,6 +170,7 @@ enum Daemon {
     private static func ingestionOptions(
         _ configuration: DaemonConfiguration,
         _ journal: JournalConfiguration,
+        _ security: ClientSecurity,
         _ listeners: Int,
         _ logger: Logger
     ) throws -> IngestionOptions {
@@ -164,6 +182,8 @@ enum Daemon {
         options.configurationPoll = configuration.configurationPollInterval
         options.shutdownGrace = configuration.shutdownGrace
         options.connections = configuration.opc.connectionDefaults
+        options.security = security
+        if let uri = security.applicationURI { options.connections.applicationURI = uri }
         let passwords = try PasswordStore(configuration, logger: logger)
         options.openPassword = { try passwords.open($0) }
         return options
@@ -174,6 +194,7 @@ enum Daemon {
         _ router: TenantRouter,
         _ pool: ConnectionPool,
         _ eventLoops: any EventLoopGroup,
+        _ security: ClientSecurity,
         _ metrics: ScadaMetrics,
         _ health: HealthState,
         _ logger: Logger
@@ -182,6 +203,8 @@ enum Daemon {
         options.allowInsecure = configuration.grpc.allowInsecure
         let calls = metrics.grpcCalls
         var hooks = ControlServerHooks()
+        var defaults = configuration.opc.connectionDefaults
+        if let uri = security.applicationURI { defaults.applicationURI = uri }
         hooks.onCall = { calls.with($0.method, $0.code.description).add() }
         return ControlServer(
             options: options,
@@ -189,7 +212,8 @@ enum Daemon {
                 router: router,
                 pool: pool,
                 passwords: try PasswordStore(configuration, logger: logger),
-                defaults: configuration.opc.connectionDefaults,
+                defaults: defaults,
+                security: security,
                 trust: CertificateTrust(folder: configuration.opc.pkiDirectory),
                 eventLoops: eventLoops,
                 logger: logger

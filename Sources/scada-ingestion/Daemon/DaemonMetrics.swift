@@ -1,6 +1,8 @@
 import FoundationEssentials
 import Ingestion
 import OPCUAClient
+import OPCUASecurity
+import Observability
 import Metrics
 import Synchronization
 import TimescaleStore
@@ -10,6 +12,7 @@ struct DaemonMetrics: Sendable {
     let router: TenantRouter
     let pool: ConnectionPool
     let configuration: DaemonConfiguration
+    let identity: ApplicationIdentity
 
     func register(in metrics: ScadaMetrics) {
         let registry = metrics.registry
@@ -24,6 +27,17 @@ struct DaemonMetrics: Sendable {
         }
         let limit = configuration.journal.maxBytesPerTenant
         registry.collector(ScadaMetrics.Collected.journalLimit, .gauge) { $0.sample([], UInt64(limit)) }
+        let router = router
+        registry.collector(ScadaMetrics.Collected.ready, .gauge) {
+            $0.sample([], UInt64(router.notReadyReasons.isEmpty ? 1 : 0))
+        }
+        registry.collector(ScadaMetrics.Collected.logLinesDropped, .counter) {
+            $0.sample([], UInt64(LoggingSetup.dropped))
+        }
+        let expiry = identity.certificate.notAfter
+        registry.collector(ScadaMetrics.Collected.certificateExpiry, .gauge) {
+            $0.sample(["own"], Double(expiry) - Double(WallTime.microseconds()) / 1e6)
+        }
         registry.collector(ScadaMetrics.Collected.buildInfo, .info) {
             $0.sample([BuildInformation.version, BuildInformation.compiler], UInt64(1))
         }

@@ -3,6 +3,7 @@ import Ingestion
 import Metrics
 import OPCUAClient
 import OPCUACodec
+import OPCUASecurity
 import Observability
 import TimescaleStore
 
@@ -11,6 +12,7 @@ struct DaemonStatus: StatusSource {
     let router: TenantRouter
     let metrics: ScadaMetrics
     let configuration: DaemonConfiguration
+    let identity: ApplicationIdentity
     /// Microseconds since 1970.
     let startedAt: Int64
 
@@ -66,6 +68,13 @@ struct DaemonStatus: StatusSource {
             }
             report.gaps += shared.recentGaps().map { Self.gap($0, snapshot.name, names[$0.connectionID] ?? "") }
         }
+        report.certificates = [
+            StatusReport.Certificate(
+                role: "OPC UA client",
+                subject: identity.certificate.subject,
+                expiresAt: identity.certificate.notAfter * 1_000_000
+            )
+        ]
         report.gaps.sort { ($0.endedAt ?? .max, $0.startedAt) > ($1.endedAt ?? .max, $1.startedAt) }
         report.gaps = Array(report.gaps.prefix(Self.shown))
         return report
