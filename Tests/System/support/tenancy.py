@@ -45,8 +45,11 @@ class Tenant:
 
     # Configuration
 
-    def add_connection(self, server, names=None, url=None, **columns):
-        """A connection to a CounterServer with one mapping for each of its tags; returns the connection's id."""
+    def add_connection(self, server, names=None, url=None, queue_size=None, **columns):
+        """A connection to a CounterServer with one mapping for each of its tags; returns the connection's id.
+
+        `queue_size` is how many values of a tag the server keeps while nobody fetches them; None leaves it to the daemon.
+        """
         connection = str(uuid.uuid4())
         columns = {
             "id": connection, "name": "counters", "endpoint_url": url or server.url, "security_mode": "None",
@@ -58,15 +61,15 @@ class Tenant:
                 list(columns.values()),
             )
             for name in server.names if names is None else names:
-                self.add_mapping(connection, server.node(name), server.well(name), name)
+                self.add_mapping(connection, server.node(name), server.well(name), name, queue_size)
         return connection
 
-    def add_mapping(self, connection, node, well, name=None):
+    def add_mapping(self, connection, node, well, name=None, queue_size=None):
         mapping = str(uuid.uuid4())
         self.sql.execute(
-            "INSERT INTO tag_mappings (id, connection_id, well_id, opc_node_id, data_type, name)"
-            " VALUES (%s, %s, %s, %s, 'Double', %s)",
-            (mapping, connection, well, node, name),
+            "INSERT INTO tag_mappings (id, connection_id, well_id, opc_node_id, data_type, name, queue_size)"
+            " VALUES (%s, %s, %s, %s, 'Double', %s, %s)",
+            (mapping, connection, well, node, name, queue_size),
         )
         return mapping
 
@@ -100,6 +103,34 @@ class Tenant:
         missing, surplus = self.differences(server)
         assert not missing, f"{missing.total()} values are missing, for example {missing.most_common(5)}; {self.holes()}"
         assert not surplus, f"{surplus.total()} rows too many, for example {surplus.most_common(5)}"
+
+    def assert_no_silent_hole(self, server):
+        """Nothing is doubled or invented, and every value that is missing lies in a gap of its tag, or of all tags, that
+        nobody claims to have filled. Returns how many are missing.
+        """
+        missing, surplus = self.differences(server)
+        assert not surplus, f"{surplus.total()} rows too many, for example {surplus.most_common(5)}"
+        spans = self.sql.execute(
+            "SELECT tag_node_id, (extract(epoch FROM started_at) * 1000000)::bigint,"
+            " (extract(epoch FROM ended_at) * 1000000)::bigint FROM scada_gaps WHERE healed_at IS NULL"
+        ).fetchall()
+        for node, micros, value in missing:
+            assert any(
+                tag in (None, node) and start <= micros and (end is None or micros <= end) for tag, start, end in spans
+            ), f"{node} {micros} {value} is missing and in no open gap; {self.holes()}"
+        return missing.total()
+
+    def wait_for_last_values(self, server, watch=None):
+        """Until the newest value that the server wrote is stored, for every tag it has."""
+        last = {server.node(name): (server.node(name), micros, value) for name, micros, value in server.record()}
+
+        def stored():
+            rows = set(self.readings())
+            behind = [row for row in last.values() if row not in rows]
+            assert not behind, f"{len(behind)} tags are behind, for example {behind[:3]}"
+            return True
+
+        eventually(stored, "the last value of every tag is stored", watch=watch)
 
     def gaps(self):
         return self.sql.execute(
