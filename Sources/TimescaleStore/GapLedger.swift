@@ -169,6 +169,8 @@ package struct GapLedger: Sendable {
             of: ["gaps", connectionID?.uuidString ?? "", "\(fromMicros)", "\(toMicros)", "\(unhealedOnly)"]
         )
         let start = try pageToken.map { (text) throws(StoreError) in try PageToken(text, scope: scope) }
+        let after = start.flatMap { UUID(uuidString: $0.key) }
+        if start != nil, after == nil { throw StoreError(.invalidPageToken, "not a token of this list") }
         return try await pool.withConnection(to: url, for: .query, timeout: timeout) { connection in
             let rows = try connection.transaction(readOnly: true, statementTimeout: timeout) {
                 (connection) throws(StoreError) in
@@ -188,7 +190,7 @@ package struct GapLedger: Sendable {
                         .timestamp(microsecondsSince2000: toMicros.microsecondsSince2000),
                         .timestamp(microsecondsSince2000: fromMicros.microsecondsSince2000),
                         start.map { .timestamp(microsecondsSince2000: $0.timestamp) } ?? .null,
-                        start.map { .text($0.key) } ?? .null,
+                        after.map { .uuid($0) } ?? .null,
                         .bool(unhealedOnly),
                     ],
                     binary: true

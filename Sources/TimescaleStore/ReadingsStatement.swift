@@ -9,8 +9,8 @@ struct ReadingsStatement {
     private(set) var sql = ""
     private(set) var parameters: [PGParameter] = []
 
-    /// - Parameter maxTextBytes: rows come until their texts are longer than this together, the row that makes them so
-    ///   included: what libpq holds in memory is bounded by it and one value.
+    /// - Parameter maxTextBytes: rows come until their texts are longer than this together, with the row that makes them so
+    ///   and the next, which tells that there is more: what libpq holds in memory is bounded by it and two values.
     init(
         _ query: ReadingsQuery,
         _ ability: Capabilities,
@@ -65,8 +65,10 @@ struct ReadingsStatement {
         if query.resolution == .raw, maxTextBytes < .max {
             let bytes = "coalesce(octet_length(value_text), 0)"
             sql = """
-                SELECT \(columns) FROM (SELECT *, sum(\(bytes)) OVER (ROWS UNBOUNDED PRECEDING) - \(bytes) AS before
-                FROM (\(sql)) AS page) AS bounded WHERE before <= \(add(.int(Int64(maxTextBytes))))
+                SELECT \(columns) FROM (
+                    SELECT *, sum(\(bytes)) OVER (ROWS BETWEEN UNBOUNDED PRECEDING AND 2 PRECEDING) AS before
+                    FROM (\(sql)) AS page
+                ) AS bounded WHERE coalesce(before, 0) <= \(add(.int(Int64(maxTextBytes))))
                 """
         }
     }

@@ -225,7 +225,7 @@ struct QuirkTests {
             return .usual
         }
         var configuration = ConnectionConfiguration(id: UUID(), endpointURLs: [server.url])
-        configuration.connectionTimeout = 5000
+        configuration.connectionTimeout = 60_000
         let probe = OPCUAProbe(
             configuration: configuration,
             eventLoop: MultiThreadedEventLoopGroup.singleton.next()

@@ -71,7 +71,10 @@ struct TestTenant {
     init(_ flavour: PrivatePostgres.Flavour, connections: Int = 4) async throws {
         server = try PrivatePostgres.shared(flavour)
         url = try server.makeDatabase()
-        pool = try ConnectionPool(limits: .init(maxConnections: connections))
+        var limits = ConnectionPool.Limits(maxConnections: connections)
+        // However slow the machine: a connection that is gone was lost, not idle for too long.
+        limits.idleTimeout = .seconds(3600)
+        pool = try ConnectionPool(limits: limits)
         report = try await Migrator().migrateTenant(url, pool: pool)
     }
 
