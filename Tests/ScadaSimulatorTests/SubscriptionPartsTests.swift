@@ -81,6 +81,33 @@ import Testing
     }
 }
 
+@Suite struct WatchersTests {
+    @Test func `each item is called once, removed ones never`() throws {
+        let client = TestClient(TestClient.server())
+        try client.connect()
+        let ids = [try client.subscribe(), try client.subscribe()]
+        let subscriptions = ids.compactMap { client.server.subscriptions[$0] }
+        let all = subscriptions.indices.flatMap { index in (0..<3).map { [index, $0] } }
+        // Every order of removing the six.
+        for seed: UInt64 in 0..<200 {
+            var generator = SeededGenerator(seed: seed)
+            var watchers = Watchers()
+            for pair in all { watchers.add(subscriptions[pair[0]], slot: pair[1]) }
+            var left = Set(all)
+            for pair in all.shuffled(using: &generator) {
+                var called: [[Int]] = []
+                watchers.forEach { subscription, slot in
+                    called.append([subscription === subscriptions[0] ? 0 : 1, slot])
+                }
+                #expect(called.count == left.count && Set(called) == left)
+                watchers.remove(subscriptions[pair[0]], slot: pair[1])
+                left.remove(pair)
+            }
+            #expect(watchers.isEmpty)
+        }
+    }
+}
+
 @Suite struct SampleFilterTests {
     private func filter(
         _ type: UInt32,

@@ -107,9 +107,14 @@ final class FieldServer {
     }
 
     private func deliver(_ updates: [Field.Update]) {
+        if history != nil {
+            for update in updates { history?.append(update.sample, tag: update.tag) }
+        }
+        // Looked up once, not for each value.
+        let removed = space.removedTags
+        let watchers = watchers
         for update in updates {
-            history?.append(update.sample, tag: update.tag)
-            if !space.removedTags.isEmpty, space.removedTags.contains(update.tag) { continue }
+            if !removed.isEmpty, removed.contains(update.tag) { continue }
             watchers[update.tag].forEach { subscription, slot in
                 count(subscription.offer(update.sample, slot: slot))
             }

@@ -72,6 +72,8 @@ final class ServerDriver {
             .childChannelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
                     let driver = bound.value
+                    // A client that does not take its answers is not listened to any further.
+                    try channel.pipeline.syncOperations.addHandler(BackPressureHandler())
                     try channel.pipeline.syncOperations.addHandler(
                         ServerConnection(server: driver.server, driver: driver)
                     )

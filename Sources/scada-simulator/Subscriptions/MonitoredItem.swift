@@ -58,8 +58,9 @@ struct MonitoredItem: Sendable {
     }
 
     /// A tag has a new sample.
+    /// - Parameter becameReady: set when the item has to be put into its subscription's list now.
     @inline(__always)
-    mutating func offer(_ sample: Sample) -> Outcome {
+    mutating func offer(_ sample: Sample, _ becameReady: inout Bool) -> Outcome {
         if isDisabled { return .ignored }
         if samplingInterval > 0 {
             // A tenth of the interval is allowed to a source that is a little early.
@@ -69,6 +70,10 @@ struct MonitoredItem: Sendable {
         }
         guard filter.passes(sample, after: lastReported) else { return .ignored }
         lastReported = sample
+        if isReporting, !isReady {
+            isReady = true
+            becameReady = true
+        }
         guard queue.append(sample) else { return .queued }
         return .overflowed(overwritten: queue.size == 1)
     }

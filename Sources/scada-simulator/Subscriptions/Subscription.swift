@@ -94,9 +94,9 @@ final class Subscription {
     /// A tag of the item at `slot` has a new sample.
     @inline(__always)
     func offer(_ sample: Sample, slot: Int) -> MonitoredItem.Outcome {
-        let outcome = items[slot].offer(sample)
-        if case .ignored = outcome { return outcome }
-        if items[slot].isReporting { markReady(slot) }
+        var becameReady = false
+        let outcome = items[slot].offer(sample, &becameReady)
+        if becameReady { ready.append(Int32(truncatingIfNeeded: slot)) }
         return outcome
     }
 
