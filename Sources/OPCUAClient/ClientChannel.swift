@@ -23,27 +23,27 @@ final class ClientChannel: ChannelInboundHandler {
 
     typealias Completion = (Result<ByteBuffer, OPCUAClientError>) -> Void
 
-    private struct Pending {
+    struct Pending {
         var completion: Completion
         var timeout: Scheduled<Void>?
     }
 
-    private let parameters: Parameters
-    private var transport = TransportStateMachine()
-    private var secure = SecureChannelStateMachine()
-    private var codec: SecureChannelCodec
+    let parameters: Parameters
+    var transport = TransportStateMachine()
+    var secure = SecureChannelStateMachine()
+    var codec: SecureChannelCodec
     /// Ours of the OpenSecureChannelRequest in flight; the keys come from it.
     private var clientNonce: [UInt8]?
     private(set) var limits: TransportLimits?
 
-    private var context: ChannelHandlerContext?
+    var context: ChannelHandlerContext?
     /// Bytes of a chunk that has not come wholly.
-    private var partial: ByteBuffer?
+    var partial: ByteBuffer?
     /// Messages of which some chunks have come, by request id.
-    private var assembling: [UInt32: ByteBuffer] = [:]
-    private var assemblingBytes = 0
-    private var pending: [UInt32: Pending] = [:]
-    private var openRequestID: UInt32?
+    var assembling: [UInt32: ByteBuffer] = [:]
+    var assemblingBytes = 0
+    var pending: [UInt32: Pending] = [:]
+    var openRequestID: UInt32?
 
     private var openTimer: Scheduled<Void>?
     private var renewTimer: Scheduled<Void>?
@@ -54,7 +54,7 @@ final class ClientChannel: ChannelInboundHandler {
     /// Called once, when the channel is closed for any reason.
     var onClosed: ((OPCUAClientError) -> Void)?
     /// Bytes of chunks received, for metrics.
-    private(set) var bytesReceived: UInt64 = 0
+    var bytesReceived: UInt64 = 0
 
     init(_ parameters: Parameters) {
         self.parameters = parameters
@@ -108,7 +108,7 @@ final class ClientChannel: ChannelInboundHandler {
         try result.get()
     }
 
-    private func perform(_ action: TransportStateMachine.Action) {
+    func perform(_ action: TransportStateMachine.Action) {
         switch action {
         case .opened(let limits):
             self.limits = limits
@@ -205,7 +205,7 @@ final class ClientChannel: ChannelInboundHandler {
         }
     }
 
-    private func openAnswered(_ body: ByteBuffer) {
+    func openAnswered(_ body: ByteBuffer) {
         do throws(OPCUAClientError) {
             let response = try Self.decode(OpenSecureChannelResponse.self, from: body, service: "OpenSecureChannel")
             let token = response.securityToken
@@ -284,137 +284,11 @@ final class ClientChannel: ChannelInboundHandler {
 
     func nextRequestID() -> UInt32 { secure.nextRequestID() }
 
-    private func finish(_ requestID: UInt32, _ result: Result<ByteBuffer, OPCUAClientError>) {
+    func finish(_ requestID: UInt32, _ result: Result<ByteBuffer, OPCUAClientError>) {
         // An answer nobody waits for any more (its timeout fired) is dropped.
         guard let waiting = pending.removeValue(forKey: requestID) else { return }
         waiting.timeout?.cancel()
         waiting.completion(result)
-    }
-
-    // MARK: Receiving
-
-    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
-        var bytes = unwrapInboundIn(data)
-        bytesReceived &+= UInt64(bytes.readableBytes)
-        if var waiting = partial.take() {
-            waiting.writeBuffer(&bytes)
-            bytes = waiting
-        }
-        while failure == nil, bytes.readableBytes >= 8 {
-            let start = bytes.readerIndex
-            guard let size = bytes.getInteger(at: start + 4, endianness: .little, as: UInt32.self) else { break }
-            if let action = transport.announced(size: Int(size)) { return perform(action) }
-            guard bytes.readableBytes >= Int(size), var chunk = bytes.readSlice(length: Int(size)) else { break }
-            received(&chunk)
-        }
-        if failure == nil, bytes.readableBytes > 0 {
-            // Our own copy: the slice would keep the whole read buffer alive.
-            var rest = context.channel.allocator.buffer(capacity: max(bytes.readableBytes, 256))
-            rest.writeBuffer(&bytes)
-            partial = rest
-        }
-    }
-
-    private func received(_ chunk: inout ByteBuffer) {
-        let type = chunk.getString(at: chunk.readerIndex, length: 3) ?? ""
-        switch TransportStateMachine.MessageType(rawValue: type) {
-        case .acknowledge:
-            perform(with: chunk) { (decoder) throws(DecodingError) in
-                transport.received(try Acknowledge(from: &decoder))
-            }
-        case .error:
-            perform(with: chunk) { (decoder) throws(DecodingError) in
-                transport.received(try ErrorMessage(from: &decoder))
-            }
-        case .open, .message:
-            let action = transport.receivedChunk()
-            guard action == .deliver else { return perform(action) }
-            secured(&chunk, isOpen: type == "OPN")
-        case .close, .hello, .reverseHello, nil:
-            let printable = type.unicodeScalars.allSatisfy { $0.value >= 0x20 && $0.value < 0x7F }
-            perform(transport.receivedUnexpected(printable ? "\"\(type)\"" : "that is not text"))
-        }
-    }
-
-    private func perform(
-        with chunk: ByteBuffer,
-        _ body: (inout BinaryDecoder) throws(DecodingError) -> TransportStateMachine.Action
-    ) {
-        let result: Result<TransportStateMachine.Action, DecodingError> = chunk.withUnsafeReadableBytes { bytes in
-            var decoder = BinaryDecoder(UnsafeRawBufferPointer(rebasing: bytes.dropFirst(8)))
-            do throws(DecodingError) { return .success(try body(&decoder)) } catch { return .failure(error) }
-        }
-        switch result {
-        case .success(let action): perform(action)
-        case .failure(let error): close(.decoding(error, in: "transport message"))
-        }
-    }
-
-    private func secured(_ chunk: inout ByteBuffer, isOpen: Bool) {
-        let decoded: DecodedChunk
-        do throws(SecurityError) { decoded = try unsecure(&chunk, isOpen: isOpen) } catch {
-            return close(.security(error, in: "a message"))
-        }
-        let start = chunk.readerIndex
-        chunk = chunk.getSlice(at: start + decoded.body.lowerBound, length: decoded.body.count) ?? ByteBuffer()
-        let id = decoded.requestID
-        switch decoded.chunkType {
-        case .final:
-            var body = chunk
-            if var whole = assembling.removeValue(forKey: id) {
-                assemblingBytes -= whole.readableBytes
-                whole.writeBuffer(&body)
-                body = whole
-            }
-            if isOpen {
-                guard id == openRequestID else { return }
-                openRequestID = nil
-                openAnswered(body)
-            } else {
-                finish(id, .success(body))
-            }
-        case .intermediate:
-            guard !isOpen, pending[id] != nil || assembling[id] != nil else { return }
-            assemblingBytes += chunk.readableBytes
-            guard assemblingBytes <= TransportLimits.maxMessageSize else {
-                return close(
-                    OPCUAClientError(
-                        .messageTooLarge,
-                        "the server sent a message of more than \(TransportLimits.maxMessageSize) bytes",
-                        status: .badResponseTooLarge
-                    )
-                )
-            }
-            if assembling[id] == nil {
-                assembling[id] = context?.channel.allocator.buffer(capacity: 2 * chunk.readableBytes)
-            }
-            assembling[id]?.writeBuffer(&chunk)
-        case .abort:
-            // Part 6, 6.7.3: the body is an error code and a reason.
-            if let dropped = assembling.removeValue(forKey: id) { assemblingBytes -= dropped.readableBytes }
-            let status = chunk.readInteger(endianness: .little, as: UInt32.self).map(StatusCode.init(rawValue:))
-            finish(id, .failure(.service("a service call (its answer was aborted)", status ?? .badCommunicationError)))
-        }
-    }
-
-    /// Checks and decrypts a chunk.
-    private func unsecure(_ chunk: inout ByteBuffer, isOpen: Bool) throws(SecurityError) -> DecodedChunk {
-        let now = NIODeadline.now().uptimeNanoseconds
-        let security = parameters.security
-        // Decryption is in place. The chunk is a slice of bytes that other slices share, so that it needs its own.
-        if security.mode == .signAndEncrypt || isOpen && security.policy != .none {
-            var own = ByteBufferAllocator().buffer(capacity: chunk.readableBytes)
-            own.writeBuffer(&chunk)
-            chunk = own
-        }
-        let result: Result<DecodedChunk, SecurityError> = chunk.withUnsafeReadableBytes { bytes in
-            // Without encryption the codec only reads; with it nobody else has these bytes.
-            let region = UnsafeMutableRawBufferPointer(mutating: bytes)
-            do throws(SecurityError) { return .success(try codec.decode(region, now: now)) } catch {
-                return .failure(error)
-            }
-        }
-        return try result.get()
     }
 
     // MARK: Closing
@@ -467,14 +341,5 @@ final class ClientChannel: ChannelInboundHandler {
             try? send(.closeSecureChannel, request.messageBody, id, context)
         }
         close(.stopped)
-    }
-}
-
-extension Optional {
-    /// Moves the value out, leaving nil: the buffer inside stays uniquely referenced.
-    fileprivate mutating func take() -> Wrapped? {
-        let value = self
-        self = nil
-        return value
     }
 }

@@ -72,9 +72,8 @@ struct QuirkTests {
         } _: { connection, consumer in
             #expect(await consumer.wait { $0.values == [1] && $0.items.count == 2 })
             #expect(consumer.record.withLock { $0.items } == [7: .badNodeIdUnknown, 0: .good])
-            let status = await connection.status
-            #expect(status.itemsBad == 1)
-            #expect(status.state == .connected)
+            #expect(await consumer.wait { $0.statuses.last?.itemsBad == 1 })
+            #expect(await connection.status.state == .connected)
         }
     }
 

@@ -53,14 +53,18 @@ final class ServerDouble: Sendable {
     var port: Int { channel.localAddress?.port ?? 0 }
     var url: String { "opc.tcp://127.0.0.1:\(port)/double" }
 
-    /// - Parameter raw: answers to bytes of a new connection instead of speaking OPC UA.
-    init(raw: [UInt8]? = nil, script: @escaping Script = { _ in .usual }) async throws {
+    /// - Parameters:
+    ///   - raw: answers to bytes of a new connection instead of speaking OPC UA.
+    ///   - secured: offers secured endpoints too.
+    init(raw: [UInt8]? = nil, secured: SecuredSide? = nil, script: @escaping Script = { _ in .usual }) async throws {
         let state = SharedState()
         channel = try await ServerBootstrap(group: MultiThreadedEventLoopGroup.singleton)
             .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
             .childChannelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
-                    try channel.pipeline.syncOperations.addHandler(Handler(state: state, raw: raw, script: script))
+                    try channel.pipeline.syncOperations.addHandler(
+                        Handler(state: state, raw: raw, secured: secured, script: script)
+                    )
                 }
             }
             .bind(host: "127.0.0.1", port: 0).get()
@@ -97,10 +101,14 @@ final class ServerDouble: Sendable {
         var connection = 0
         var received = ByteBuffer()
         var sequence: UInt32 = 0
+        let secured: SecuredSide?
+        /// Of a channel under a policy other than None.
+        var codec: SecureChannelCodec?
 
-        init(state: SharedState, raw: [UInt8]?, script: @escaping Script) {
+        init(state: SharedState, raw: [UInt8]?, secured: SecuredSide?, script: @escaping Script) {
             self.state = state
             self.raw = raw
+            self.secured = secured
             self.script = script
         }
 
@@ -134,6 +142,8 @@ final class ServerDouble: Sendable {
                 send(ServerDouble.acknowledge(), context)
             case "OPN", "MSG":
                 let isOpen = chunk[0] == UInt8(ascii: "O")
+                if isOpen, codec == nil, let secured { codec = secured.codec(for: chunk) }
+                if codec != nil { return secure(chunk, isOpen, context) }
                 // Policy None: 12 + 4 + 47 + 4 + 4 bytes before the sequence header, 16 in other messages.
                 let header = isOpen ? 71 : 16
                 let requestID = chunk[header + 4..<header + 8].reversed().reduce(UInt32(0)) { $0 << 8 | UInt32($1) }
@@ -161,11 +171,45 @@ final class ServerDouble: Sendable {
             case .body(let body?): reply(body, id, isOpen, context)
             case .body(nil): break
             case .usual:
-                if let body = ServerDouble.usual(request, state) { reply(body, id, isOpen, context) }
+                if let body = secured?.answer(request) ?? ServerDouble.usual(request, state) {
+                    reply(body, id, isOpen, context)
+                }
             }
         }
 
+        /// A chunk of a secured channel.
+        private func secure(_ chunk: [UInt8], _ isOpen: Bool, _ context: ChannelHandlerContext) {
+            var chunk = chunk
+            let decoded = chunk.withUnsafeMutableBytes { try? codec?.decode($0) }
+            guard let decoded else {
+                context.close(promise: nil)
+                return
+            }
+            let body = Array(chunk[decoded.body])
+            guard isOpen else { return answer(body, decoded.requestID, false, context) }
+            guard let opened = codec.flatMap({ secured?.open(body, $0) }) else {
+                context.close(promise: nil)
+                return
+            }
+            codec = opened.codec
+            reply(opened.response, decoded.requestID, true, context)
+            codec = opened.installed(codec)
+        }
+
         private func reply(_ body: [UInt8], _ id: UInt32, _ isOpen: Bool, _ context: ChannelHandlerContext) {
+            if codec != nil {
+                var bytes: [UInt8] = []
+                body.withUnsafeBytes {
+                    try? codec?.encode(
+                        isOpen ? .openSecureChannel : .message,
+                        requestID: id,
+                        body: $0,
+                        limits: ChunkLimits(),
+                        into: &bytes
+                    )
+                }
+                return send(bytes, context)
+            }
             sequence += 1
             send(ServerDouble.chunk(body, requestID: id, sequence: sequence, isOpen: isOpen), context)
         }
