@@ -5,8 +5,8 @@ struct FileStamp: Equatable, Sendable {
     private let device: UInt64
     private let inode: UInt64
     private let size: Int64
-    private let seconds: Int
-    private let nanoseconds: Int
+    /// Time of the last change: seconds and nanoseconds.
+    private let modified: [Int]
 
     init(_ path: String) throws(ControlServerError) {
         var info = stat()
@@ -14,8 +14,9 @@ struct FileStamp: Equatable, Sendable {
         device = UInt64(info.st_dev)
         inode = UInt64(info.st_ino)
         size = Int64(info.st_size)
-        seconds = info.st_mtim.tv_sec
-        nanoseconds = info.st_mtim.tv_nsec
+        // Not by name: which module timespec's members belong to depends on what else the module's files import, and the
+        // optimised build, which sees all of them at once, then refuses the names.
+        modified = withUnsafeBytes(of: info.st_mtim) { Array($0.bindMemory(to: Int.self)) }
     }
 }
 
