@@ -1,11 +1,12 @@
 """The methods that came after the original five: lists of connections and gaps, probes of OPC UA servers, long texts."""
 import datetime
+import hashlib
 import uuid
 
 import grpc
 import pytest
 
-from support.api import fails_with
+from support.api import FullAPI, fails_with
 from support.wait import eventually
 
 BASE = int(datetime.datetime(2026, 3, 1, tzinfo=datetime.timezone.utc).timestamp())
@@ -216,3 +217,45 @@ def test_browsed_nodes_are_ready_to_map(tenant, running, make_server):
         ),
         "tcp",
     )
+
+
+def test_a_token_opens_its_own_tenant_only(platform, make_daemon, make_server, tmp_path):
+    mine, theirs = platform.add_tenant("mine"), platform.add_tenant("theirs")
+    tokens = tmp_path / "tokens"
+
+    def line(token, tenant):
+        return f"sha256:{hashlib.sha256(token.encode()).hexdigest()} {tenant}\n"
+
+    tokens.write_text("# the platform\r\n" + line("platform-token", "*") + line("mine-token", mine.id))
+    server = make_server(2)
+    connections = {tenant.id: str(tenant.add_connection(server)) for tenant in (mine, theirs)}
+    daemon = make_daemon(platform.master_url, GRPC_TOKENS_FILE=tokens).start()
+
+    def client(token):
+        return FullAPI(daemon.channel, metadata=[("authorization", f"Bearer {token}")])
+
+    every, own = client("platform-token"), client("mine-token")
+    eventually(lambda: every.HealthCheck().active_connections == 2, "both connections run", watch=daemon.must_live)
+    assert {each.tenant_id for each in every.HealthCheck().tenants} == {mine.id, theirs.id}
+    health = own.HealthCheck()
+    assert [each.tenant_id for each in health.tenants] == [mine.id] and health.active_connections == 1
+
+    denied = grpc.StatusCode.PERMISSION_DENIED
+    fails_with(denied, lambda: own.ListConnections(tenant_id=theirs.id))
+    fails_with(denied, lambda: own.QueryReadings(tenant_id=theirs.id, well_id=str(uuid.uuid4())))
+    fails_with(denied, lambda: own.RemoveConnection(connection_id=connections[theirs.id]))
+    for api in (FullAPI(daemon.channel), client("another-token")):
+        fails_with(grpc.StatusCode.UNAUTHENTICATED, lambda: api.HealthCheck())
+    assert own.RemoveConnection(connection_id=connections[mine.id]).success
+    assert every.HealthCheck().active_connections == 1
+    fails_with(grpc.StatusCode.NOT_FOUND, lambda: own.RemoveConnection(connection_id=connections[mine.id]))
+
+    # A new list of tokens is in force without a restart.
+    tokens.write_text(line("new-token", mine.id))
+    eventually(lambda: fails_with(grpc.StatusCode.UNAUTHENTICATED, lambda: own.HealthCheck()), "the old token is dead")
+    assert client("new-token").HealthCheck().status
+
+    log = daemon.log_text()
+    assert f'"tenant_id":"{mine.id}"' in log and "audit: command" in log
+    for token in ("platform-token", "mine-token", "another-token", "new-token"):
+        assert token not in log
