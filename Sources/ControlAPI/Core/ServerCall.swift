@@ -74,13 +74,15 @@ final class ServerCall: @unchecked Sendable {
             defer { grpc_auth_context_release(context) }
             guard grpc_auth_context_peer_is_authenticated(context) != 0 else { return nil }
             for name in [GRPC_X509_SUBJECT_PROPERTY_NAME, GRPC_X509_CN_PROPERTY_NAME] {
-                var iterator = grpc_auth_context_find_properties_by_name(context, name)
-                if let property = grpc_auth_property_iterator_next(&iterator), let value = property.pointee.value {
-                    return String(
-                        decoding: UnsafeRawBufferPointer(start: value, count: property.pointee.value_length),
-                        as: UTF8.self
-                    )
+                // The iterator goes on pointing to the name.
+                let found = name.withCString { name -> String? in
+                    var iterator = grpc_auth_context_find_properties_by_name(context, name)
+                    guard let property = grpc_auth_property_iterator_next(&iterator), let value = property.pointee.value
+                    else { return nil }
+                    let bytes = UnsafeRawBufferPointer(start: value, count: property.pointee.value_length)
+                    return String(decoding: bytes, as: UTF8.self)
                 }
+                if let found { return found }
             }
             return nil
         }
