@@ -36,6 +36,7 @@ extension OPCUAConnection {
         if let failure { throw failure }
         ladder.accepted(step)
         startPublishing()
+        if step == .transfer { announceSubscriptions() }
         if step == .reactivate {
             for subscription in pipeline.subscriptions { enqueue(.catchUp(subscription.id, nil)) }
             enqueue(.event(.reactivated))

@@ -244,6 +244,63 @@ struct ConnectionTests {
         }
     }
 
+    /// A restart of the process: the server still holds the subscription, and what was not acknowledged.
+    @Test func aRestoredSubscriptionIsTransferredAndGoesOn() async throws {
+        let deleted = Mutex<[UInt32]>([])
+        let server = try await ServerDouble { request in
+            let header = ServerDouble.header(request)
+            switch request.type {
+            case TransferSubscriptionsRequest.binaryEncodingId:
+                let result = TransferResult(statusCode: .good, availableSequenceNumbers: [4, 5, 6])
+                return .body(TransferSubscriptionsResponse(responseHeader: header, results: [result]).messageBody)
+            case Self.republish:
+                guard let number = request.decoded(as: RepublishRequest.self)?.retransmitSequenceNumber, number <= 6
+                else { return .body(ServerDouble.fault(request, .badMessageNotAvailable)) }
+                return .body(
+                    RepublishResponse(
+                        responseHeader: header,
+                        notificationMessage: ServerDouble.message(number)
+                    ).messageBody
+                )
+            case Self.publish where request.count == 0:
+                return .body(ServerDouble.notification(request, 7, subscription: 33))
+            case CallRequest.binaryEncodingId:
+                let lists = [[801, 802], [0, 1]].map { list in
+                    Variant.array(type: .uint32, elements: list.map { .uint32($0) }, dimensions: [])
+                }
+                let result = CallMethodResult(statusCode: .good, outputArguments: lists)
+                return .body(CallResponse(responseHeader: header, results: [result]).messageBody)
+            case DeleteMonitoredItemsRequest.binaryEncodingId:
+                let ids = request.decoded(as: DeleteMonitoredItemsRequest.self)?.monitoredItemIds ?? []
+                deleted.withLock { $0 += ids }
+                return .body(DeleteMonitoredItemsResponse(responseHeader: header, results: [.good]).messageBody)
+            default: return .usual
+            }
+        }
+        let items = [0, 1].map { MonitoredItemSpecification(handle: $0, nodeID: .objects) }
+        try await Self.with(server) {
+            $0.items = items
+            $0.restored = [
+                RestoredSubscription(
+                    subscriptionID: 33,
+                    publishingInterval: 100,
+                    maximumKeepAliveCount: 100,
+                    lifetimeCount: 1000,
+                    handles: [0, 1],
+                    lastDurableSequenceNumber: 4
+                )
+            ]
+        } _: { connection, consumer in
+            #expect(await consumer.wait { $0.values.count == 3 })
+            #expect(consumer.record.withLock { $0.values } == [5, 6, 7])
+            #expect(consumer.record.withLock { $0.events } == [.transferred])
+            #expect(consumer.record.withLock { $0.subscriptions.last?.first?.handles } == [0, 1])
+            #expect(server.count(CreateMonitoredItemsRequest.binaryEncodingId) == 0)
+            await connection.update(items: [items[0]])
+            #expect(await consumer.wait { _ in deleted.withLock { $0 == [802] } })
+        }
+    }
+
     @Test func shutdownDoesNotWaitForAServerThatIsSilent() async throws {
         let server = try await ServerDouble { request in
             request.type == CreateSessionRequest.binaryEncodingId ? .body(nil) : .usual

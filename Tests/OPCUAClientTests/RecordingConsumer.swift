@@ -13,6 +13,7 @@ final class RecordingConsumer: NotificationConsumer {
         var statuses: [ConnectionStatus] = []
         var items: [UInt32: StatusCode] = [:]
         var aborted = 0
+        var subscriptions: [[RestoredSubscription]] = []
         var deadbandsRefused: [UInt32] = []
         var errors: [OPCUAClientError.Code] = []
     }
@@ -44,7 +45,9 @@ final class RecordingConsumer: NotificationConsumer {
 
     func itemStatus(handle: UInt32, _ status: StatusCode) { record.withLock { $0.items[handle] = status } }
     func deadbandRefused(handle: UInt32) { record.withLock { $0.deadbandsRefused.append(handle) } }
-    func subscriptionsCreated(_ subscriptions: [RestoredSubscription]) {}
+    func subscriptionsCreated(_ subscriptions: [RestoredSubscription]) {
+        record.withLock { $0.subscriptions.append(subscriptions) }
+    }
 
     nonisolated(nonsending) func continuity(_ event: ContinuityEvent) async {
         record.withLock { $0.events.append(event) }
