@@ -9,7 +9,7 @@ extension OPCUAConnection {
     ///   - nodes: asked for several in one call, at most what the server allows.
     ///   - start: the first source timestamp wanted; inclusive.
     ///   - end: exclusive (Part 11, 6.4.3.2). Values with this very timestamp are not returned.
-    ///   - maximumValues: of each node.
+    ///   - maximumValues: of each node; what comes with the answer that reaches it is handed out too.
     ///   - body: takes up to 1,000 values of the node with this index in `nodes`, in the order of time. While it is
     ///     suspended nothing more is asked for: at most about 10,000 values are in memory. A throw ends the reading.
     /// - Returns: one outcome for each node, in the order of `nodes`.
