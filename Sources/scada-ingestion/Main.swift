@@ -30,7 +30,8 @@ struct ScadaIngestion: AsyncParsableCommand {
             """,
         version: BuildInformation.line,
         subcommands: [
-            Serve.self, Check.self, Migrate.self, Tenant.self, EncryptSecret.self, PrintEnvironment.self,
+            Serve.self, Check.self, Migrate.self, Tenant.self, Trust.self, CertificateCommand.self, EncryptSecret.self,
+            PrintEnvironment.self,
             PrintVersion.self,
         ],
         defaultSubcommand: Serve.self

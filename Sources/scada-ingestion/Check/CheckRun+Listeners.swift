@@ -28,8 +28,8 @@ extension CheckRun {
         }
         do {
             let pair = try TLSKeyPair(
-                certificate: Array(try SmallTextFile.read(tls.certificateFile).utf8),
-                key: Array(try SmallTextFile.read(tls.keyFile).utf8)
+                certificate: try SmallTextFile.readBytes(tls.certificateFile),
+                key: try SmallTextFile.readBytes(tls.keyFile)
             )
             return [
                 Validity.finding(

@@ -12,13 +12,21 @@ final class TemporaryFolder {
         path = String(decoding: template.dropLast().map { UInt8(bitPattern: $0) }, as: UTF8.self)
     }
 
-    deinit {
-        for name in names { unlink("\(path)/\(name)") }
+    deinit { Self.remove(path) }
+
+    private static func remove(_ path: String) {
+        for name in names(in: path) {
+            let child = "\(path)/\(name)"
+            // A folder is no file to unlink.
+            if unlink(child) != 0 { remove(child) }
+        }
         rmdir(path)
     }
 
     /// What is in it.
-    var names: [String] {
+    var names: [String] { Self.names(in: path) }
+
+    private static func names(in path: String) -> [String] {
         guard let folder = opendir(path) else { return [] }
         defer { closedir(folder) }
         var names: [String] = []
