@@ -55,6 +55,17 @@ import TimescaleStore
         #expect(rows.count == 1 && rows[0].healedAtMicros == nil)
     }
 
+    @Test func noValuesWhereReadingsAreKnownIsNoHistory() {
+        let healing = healing([hole("beside", 500, 900), hole("long silent", 5, 1000), hole("read", 500, 900)])
+        let outcomes: [HistoryOutcome] = [.complete(values: 0), .complete(values: 0), .complete(values: 7)]
+        #expect(
+            healing.credible(outcomes, asked: (100, 1000)) == [
+                .refused(.goodNoData, values: 0), .complete(values: 0), .complete(values: 7),
+            ]
+        )
+        #expect(healing.credible([.complete(values: 0)], asked: (501, 900)) == [.complete(values: 0)])
+    }
+
     @Test func tagsWithoutHistoryKeepGapsOfTheirOwn() {
         let healing = healing([hole("a", 1, 9), hole("b", 2, 8)])
         let rows = healing.settled(

@@ -336,8 +336,17 @@ package final class ConnectionIntake: NotificationConsumer, @unchecked Sendable 
         openGap = nil
         // Every tag still has the value it had: nothing is missing.
         if gap.holes.isEmpty, gap.awaited.isEmpty, gap.cause == .subscriptionLost { return }
+        // The hole lies between source timestamps; what was received last may have waited at the server for long.
+        let newestBefore = gap.holes.map(\.after).max() ?? gap.startedAt
+        let newestAfter = gap.holes.map(\.until).max() ?? endedAt
         events.gap(
-            IntakeGap(cause: gap.cause, key: nil, startedAt: gap.startedAt, endedAt: endedAt, holes: gap.holes)
+            IntakeGap(
+                cause: gap.cause,
+                key: nil,
+                startedAt: min(gap.startedAt, newestBefore),
+                endedAt: max(endedAt, newestAfter),
+                holes: gap.holes
+            )
         )
     }
 

@@ -54,6 +54,18 @@ struct Healing: Equatable {
         return result
     }
 
+    /// Servers that keep no history of a node may answer "good" and no values. One that keeps it knows at least the readings
+    /// beside the hole, which are in the table already: where these lie in the interval asked for and nothing came, there
+    /// is no history.
+    func credible(_ outcomes: [HistoryOutcome], asked: (start: Int64, end: Int64)) -> [HistoryOutcome] {
+        zip(holes, outcomes).map { hole, outcome in
+            guard outcome == .complete(values: 0), hole.after >= asked.start || hole.until < asked.end else {
+                return outcome
+            }
+            return .refused(.goodNoData, values: 0)
+        }
+    }
+
     /// The gap's rows after history was read.
     /// - Parameter outcomes: one for each hole.
     /// - Returns: the gap itself first; then the gaps of single tags whose history could not be had, while the others are

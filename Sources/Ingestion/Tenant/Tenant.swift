@@ -661,7 +661,7 @@ actor Tenant {
         ) { index, values in
             try await self.take(values, hole: index, of: healing.gap.id, running)
         }
-        await finish(healing.gap.id, of: id, outcomes)
+        await finish(healing.gap.id, of: id, healing.credible(outcomes, asked: (start, end)))
     }
 
     private func take(
