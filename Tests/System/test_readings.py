@@ -150,9 +150,7 @@ def test_a_network_that_freezes_leaves_no_silent_hole(tenant, daemon, make_serve
         lambda: daemon.scrape().total("scada_active_connections", tenant_id=tenant.id) == 0, "the silence is noticed",
         watch=daemon.must_live,
     )
-    before = proxy.accepted
     proxy.thaw()
-    eventually(lambda: proxy.accepted > before, "it connects again", watch=daemon.must_live)
     flow_again(tenant, server, daemon)
     assert tenant.assert_no_silent_hole(server) > 0, "the queues were meant to overflow"
 
