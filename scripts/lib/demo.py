@@ -135,6 +135,7 @@ class Demo:
         self.environment |= {"METRICS_PORT": str(self.metrics), "GRPC_PORT": str(self.grpc)}
         self.spawn("scada-ingestion", "serve")
         self.until(lambda: self.http("/readyz") == 200, "the daemon is ready")
+        self.started_at = time.monotonic()
 
     # Processes
 
@@ -283,6 +284,8 @@ class Demo:
 
     def compare(self):
         """Stops the daemon in order, then the simulator: what it published and what is stored must be equal."""
+        # The rate counts from when the daemon is ready until it is told to stop.
+        self.elapsed = time.monotonic() - self.started_at
         code = self.end("scada-ingestion")
         if code != 0:
             raise Failure(f"the daemon ended with exit code {code}; its log is in {self.folder}")
