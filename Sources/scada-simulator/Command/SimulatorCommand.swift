@@ -59,7 +59,12 @@ struct SimulatorCommand: AsyncParsableCommand {
     var counters = false
     @Option(help: ArgumentHelp("Take only this user name and password.", valueName: "name:password"))
     var user: String?
-    @Option(help: ArgumentHelp("Write the final figures to this file too.", valueName: "file"))
+    @Option(
+        help: ArgumentHelp(
+            "Write the final figures to this file too; with --counters, each tag's last counts as well.",
+            valueName: "file"
+        )
+    )
     var summary: String?
     @Option(help: "Port on loopback for control commands; see above.")
     var controlPort: Int?

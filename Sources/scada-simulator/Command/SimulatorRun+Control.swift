@@ -62,7 +62,8 @@ extension SimulatorRun {
         }
     }
 
-    private func withTags(_ summary: Summary, _ targets: [Running]) async throws -> String {
+    /// The figures with the last counts of every tag, as JSON.
+    func withTags(_ summary: Summary, _ targets: [Running]) async throws -> String {
         var counts: [String: TagCounts] = [:]
         for target in targets {
             let (tags, layout) = try await target.loop.submit {

@@ -72,7 +72,11 @@ struct SimulatorRun: Sendable {
         let summary = try await watch(running, clock, signals, quit)
         let text = try summary.json()
         StandardOutput.line(text)
-        if let summaryPath { try Summary.write(text, to: summaryPath) }
+        if let summaryPath {
+            // Where numbers are looked for, the file says how far each tag came.
+            let counters = layouts.contains(where: \.counters)
+            try Summary.write(counters ? try await withTags(summary, running) : text, to: summaryPath)
+        }
         for each in running { try await each.loop.submit { each.driver.value.stop() }.get() }
         try await group.shutdownGracefully()
     }
