@@ -1,4 +1,6 @@
 """Every value that a server wrote is in the table, once: undisturbed, and across every way a daemon ends."""
+import json
+
 import pytest
 
 from support.opcua import CounterServer
@@ -286,3 +288,32 @@ def test_the_backlog_survives_a_kill(own_postgres, make_daemon, make_server, req
     daemon.start()
     tenant.wait_for_count(written, watch=daemon.must_live)
     tenant.assert_stored_once(server)
+
+
+def test_told_to_end_with_a_full_journal_and_no_database(own_postgres, make_daemon, make_server, request):
+    """Nothing waits for what cannot come: the daemon ends in order, and the next start stores what the journal has."""
+    from support.tenancy import Platform
+
+    own_postgres.start()
+    platform = Platform(own_postgres)
+    request.addfinalizer(platform.close)
+    tenant = platform.add_tenant()
+    server = make_server(200)
+    daemon = make_daemon(platform.master_url, JOURNAL_MAX_BYTES="1MiB")
+    start_flow(tenant, server, daemon)
+    tenant.close()
+    own_postgres.stop()
+    server.write(interval=0.1)
+    eventually(
+        lambda: any(entry["intake_stopped"] for entry in json.loads(daemon.http("/status.json")[1])["tenants"]),
+        "the journal is full",
+        watch=daemon.must_live,
+    )
+    received = daemon.scrape().total("scada_readings_ingested_total", tenant_id=tenant.id)
+    assert daemon.terminate() == 0
+    server.pause()
+    own_postgres.start()
+    daemon.start()
+    tenant.wait_for_count(received, watch=daemon.must_live)
+    _, surplus = tenant.differences(server)
+    assert not surplus, f"rows too many, for example {surplus.most_common(5)}"

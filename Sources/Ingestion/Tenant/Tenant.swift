@@ -65,8 +65,12 @@ actor Tenant {
     private var healers: [UUID: Task<Void, Never>] = [:]
     private var reportedProblems: Set<RowProblem> = []
 
-    /// Bytes of journal after which the tags' states are written anew, so that the journal before may go.
-    private static let snapshotBytes: Int64 = 16 << 20
+    /// Bytes of journal after which the tags' states are written anew, so that the journal before may go: many times what
+    /// that costs, and never so much that what is kept for recovery fills the journal.
+    private var snapshotBytes: Int64 {
+        let worthwhile = max(1 << 20, shared.tagCount() * 80 * 16)
+        return Int64(min(worthwhile, environment.options.journal.maximumBytesPerTenant / 8))
+    }
     /// Gaps of a connection that wait to be filled; more stay as they are.
     private static let healingBound = 32
     /// Readings of one tag read from history over one gap.
@@ -79,6 +83,20 @@ actor Tenant {
         var connection: OPCUAConnection
         var recovered: TenantShared.Running.Recovered
         var task: Task<Void, Never>
+
+        /// Time for closing session and channel in order. What is received and waits for room in a full journal does not
+        /// get it by then: the server keeps it, as it was not acknowledged.
+        private static let patience: Duration = .seconds(4)
+
+        func shutDown(keepsSubscriptions: Bool) async {
+            let impatience = Task {
+                try await Task.sleep(for: Self.patience)
+                task.cancel()
+            }
+            await connection.shutdown(keepSubscriptions: keepsSubscriptions)
+            await task.value
+            impatience.cancel()
+        }
     }
 
     init(_ record: TenantRecord, environment: TenantEnvironment) {
@@ -138,11 +156,7 @@ actor Tenant {
         let running = Array(connections.values)
         await withTaskGroup(of: Void.self) { group in
             for connection in running {
-                group.addTask {
-                    // Acknowledge what has become durable before the connection goes.
-                    await connection.connection.shutdown(keepSubscriptions: keepsSubscriptions)
-                    await connection.task.value
-                }
+                group.addTask { await connection.shutDown(keepsSubscriptions: keepsSubscriptions) }
             }
         }
         await writeSnapshot()
@@ -353,7 +367,7 @@ actor Tenant {
                     }
                 }
             }
-            if let journal, journal.endPosition.rawValue - snapshotPosition.rawValue > Self.snapshotBytes {
+            if let journal, journal.endPosition.rawValue - snapshotPosition.rawValue > snapshotBytes {
                 await writeSnapshot()
             }
             try? await Task.sleep(for: .seconds(2))
@@ -517,8 +531,7 @@ actor Tenant {
     /// The connection is gone from the configuration, or is started anew: the server shall forget it.
     private func end(_ id: UUID) async {
         guard let running = connections[id] else { return }
-        await running.connection.shutdown(keepSubscriptions: false)
-        await running.task.value
+        await running.shutDown(keepsSubscriptions: false)
         healers[id]?.cancel()
         connections[id] = nil
         if let memory = await remember(running) { dormant[id] = memory }

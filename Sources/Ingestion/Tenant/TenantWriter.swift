@@ -46,7 +46,8 @@ actor TenantWriter {
     private var schedule: FlushSchedule
     private var committed: JournalPosition?
     private var isStopping = false
-    private var isIdle = false
+    /// A flush failed after ``finish()``: the rest stays in the journal for the next start, and nothing is held up.
+    private var isGivenUp = false
     private var failureSince: ContinuousClock.Instant?
     private var failureReportedAt: ContinuousClock.Instant?
 
@@ -79,9 +80,9 @@ actor TenantWriter {
 
     // MARK: Life
 
-    /// Flushes until the task is cancelled, or, after ``finish()``, until the journal is empty.
+    /// Flushes until the task is cancelled, or, after ``finish()``, until the journal is empty or the database refuses.
     func run() async {
-        while !Task.isCancelled {
+        while !Task.isCancelled, !isGivenUp {
             guard let committed else {
                 await attach()
                 continue
@@ -103,7 +104,7 @@ actor TenantWriter {
         }
     }
 
-    /// Flush what there is without waiting for more, then end.
+    /// Flush what there is without waiting for more, then end; also when the database does not take it.
     func finish() {
         isStopping = true
         schedule.retryNow()
@@ -293,6 +294,7 @@ actor TenantWriter {
     // MARK: Trouble
 
     private func failed(_ error: StoreError) {
+        if isStopping { isGivenUp = true }
         schedule.failed(
             retryAfter: error.retryAfter.map { .nanoseconds($0.nanosecondsClamped) },
             now: .now()
