@@ -54,9 +54,11 @@ class Daemon:
             "ENCRYPTION_KEY": ENCRYPTION_KEY,
             "AGGREGATION_BUFFER_MS": 500,
             "OPC_RECONNECT_DELAY_MS": 250,
+            # After that many failures the delay is a minute at once, which no test wants to wait for.
+            "OPC_MAX_RECONNECT_ATTEMPTS": 1000,
             "CONFIG_POLL_MS": 1000,
             "LOG_FORMAT": "json",
-            "LOG_LEVEL": "info",
+            "LOG_LEVEL": os.environ.get("SCADA_TEST_LOG_LEVEL", "info"),
         } | variables
         self.log = folder / "daemon.log"
         self.process = None
