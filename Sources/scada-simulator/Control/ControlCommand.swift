@@ -110,25 +110,29 @@ enum ControlCommand: Equatable, Sendable {
         return arguments == ["on"]
     }
 
-    /// For --help.
+    /// For --help, which breaks lines after 80 columns.
     static let help = """
-        Control port (--control-port, loopback only): one command a line, answered by one line: "ok", "error: reason" \
-        or JSON. A command goes to every server, or with "server N" before it to the Nth, counted from 1.
-          drop                 close all TCP connections
-          freeze | thaw        answer nothing and read nothing, connections stay open | go on
-          restart [MS]         forget sessions and subscriptions, stay down for MS milliseconds
-          lose-subscriptions   forget subscriptions, keep sessions
-          limit NAME N         items and nodes (operations a call), publish (requests waiting in a session), chunk and
-                               message (bytes; new connections), monitored-items-per-subscription, sessions, queue
-                               (values an item), notifications (in a message)
-          reset-limits         as they were at the start
-          announce-limits on|off   whether ServerCapabilities tell them
-          move-namespaces      give the wells' namespace another index
-          remove-node NODE | restore-node NODE   a tag, as a node id or as Well-00001.Power
-          refuse-deadband on|off   BadFilterNotAllowed for deadbands
-          corrupt N            flip bytes in the next N messages sent
-          stats [tags]         the figures as JSON; with each tag's last value published and acknowledged
-          quit                 end as SIGTERM does
+        Control port (--control-port, loopback only): one command a line, answered by \
+        one line: "ok", "error: reason" or JSON. A command goes to every server, or \
+        with "server N" before it to the Nth, counted from 1.
+          drop                  close all TCP connections
+          freeze | thaw         read and answer nothing, stay connected | go on
+          restart [MS]          forget sessions and subscriptions, be down MS ms
+          lose-subscriptions    forget subscriptions, keep sessions
+          limit items|nodes N   operations of one call
+          limit publish N       requests waiting in one session
+          limit chunk|message N      bytes; for new connections
+          limit monitored-items-per-subscription|sessions N
+          limit queue|notifications N   values of one item | of one message
+          reset-limits          as they were at the start
+          announce-limits on|off     whether ServerCapabilities tell them
+          move-namespaces       give the wells' namespace another index
+          remove-node NODE      a tag, as a node id or as Well-00001.Power
+          restore-node NODE
+          refuse-deadband on|off     answer deadbands with BadFilterNotAllowed
+          corrupt N             flip bytes in the next N messages sent
+          stats [tags]          the figures as JSON; each tag's last values too
+          quit                  end as SIGTERM does
         """
 }
 
