@@ -9,7 +9,7 @@ import Testing
 @testable import OPCUAClient
 
 /// What clients were caught by in the field, each with a test named after it.
-@Suite("Quirks of servers in the field", .timeLimit(.minutes(2)))
+@Suite("Quirks of servers in the field", .timeLimit(.minutes(4)))
 struct QuirkTests {
     static let publish = PublishRequest.binaryEncodingId
 

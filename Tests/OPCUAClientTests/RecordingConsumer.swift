@@ -54,9 +54,9 @@ final class RecordingConsumer: NotificationConsumer {
     }
 
     /// Waits until the record is as wanted.
-    /// - Returns: false after 20 s, which is forever here.
+    /// - Returns: false after a minute, which is forever here, on a busy machine too.
     func wait(until condition: @Sendable (Record) -> Bool) async -> Bool {
-        for _ in 0..<2000 {
+        for _ in 0..<6000 {
             if record.withLock({ condition($0) }) { return true }
             try? await Task.sleep(for: .milliseconds(10))
         }

@@ -9,7 +9,7 @@ import Testing
 @testable import OPCUAClient
 
 /// The checks a secured client makes of its server; that good servers pass them is met in the system tests.
-@Suite("Secured connections", .timeLimit(.minutes(2)))
+@Suite("Secured connections", .timeLimit(.minutes(4)))
 struct SecuredConnectionTests {
     static let server = Result { try SecuredSide.identity("urn:double") }
     static let client = Result { try SecuredSide.identity("urn:scada-ingestion:test") }
@@ -41,7 +41,7 @@ struct SecuredConnectionTests {
             securityMode: mode,
             securityPolicyURI: mode == .none ? SecurityPolicy.none.uri : side.policy.uri
         )
-        configuration.connectionTimeout = 20_000
+        configuration.connectionTimeout = 60_000
         configure(&configuration)
         let box = Mutex<Result<ServerReport, ProbeError>?>(nil)
         try await withSecurity(trusting: trusting) { security in

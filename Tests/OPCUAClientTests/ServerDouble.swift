@@ -328,8 +328,8 @@ final class ServerDouble: Sendable {
                 responseHeader: good,
                 subscriptionId: UInt32(request.count) + 1,
                 revisedPublishingInterval: 100,
-                revisedLifetimeCount: 1000,
-                revisedMaxKeepAliveCount: 100
+                revisedLifetimeCount: 10_000,
+                revisedMaxKeepAliveCount: 1000
             ).messageBody
         case CreateMonitoredItemsRequest.binaryEncodingId:
             return CreateMonitoredItemsResponse(
