@@ -71,7 +71,7 @@ class Demo:
         self.tenant_url = None
         self.metrics = self.grpc = self.opc = None
         self.before = 0
-        self.first_stored_at = None
+        self.started_at = None
         self.elapsed = 0.0
 
     # Starting
@@ -240,8 +240,6 @@ class Demo:
             self.must_live()
             now, scrape = time.monotonic(), self.scrape()
             stored = scrape.total("scada_readings_stored_total", tenant_id=TENANT) or 0
-            if self.first_stored_at is None and stored:
-                self.first_stored_at = now
             if last:
                 span = now - last_time
 
@@ -257,11 +255,9 @@ class Demo:
                     flush=True,
                 )
             last, last_time = scrape, now
-            if self.first_stored_at is not None:
-                self.elapsed = now - self.first_stored_at
-            elif now - start > 60:
+            if not stored and now - start > 60:
                 raise Failure(f"nothing was stored within 60 s; logs are in {self.folder}")
-            if self.options.seconds and self.elapsed >= self.options.seconds:
+            if self.options.seconds and now - start >= self.options.seconds:
                 return
             tick += 1
             time.sleep(max(0.0, tick - time.monotonic()))
