@@ -50,6 +50,8 @@ package final class ConnectionPool: Sendable {
         /// Since the start: jobs begun, and how long they had waited all together.
         package var jobs: UInt64 = 0
         package var waited: Duration = .zero
+        /// Since the start: how often idle connections and waiting jobs were looked after.
+        package var housekeepingRounds: UInt64 = 0
     }
 
     private struct State {
@@ -60,6 +62,7 @@ package final class ConnectionPool: Sendable {
         var nextID: PoolScheduler.JobID = 0
         var isClosed = false
         var hasHousekeeper = false
+        var rounds: UInt64 = 0
     }
 
     package let limits: Limits
@@ -144,6 +147,7 @@ package final class ConnectionPool: Sendable {
             figures.evictions = state.scheduler.evictions
             figures.jobs = state.scheduler.started
             figures.waited = state.scheduler.waited
+            figures.housekeepingRounds = state.rounds
             return figures
         }
     }
@@ -194,8 +198,13 @@ package final class ConnectionPool: Sendable {
         job?.fail(StoreError(.cancelled, "cancelled while waiting for a connection to \(url)"))
     }
 
-    /// Carries out what the scheduler decided, outside the lock.
+    /// Carries out what the scheduler decided, outside the lock, and lets the housekeeper look at what has changed.
     private func perform(_ actions: [PoolScheduler.Action]) {
+        carryOut(actions)
+        startHousekeeperIfNeeded()
+    }
+
+    private func carryOut(_ actions: [PoolScheduler.Action]) {
         for action in actions {
             switch action {
             case .fail(let id, let error):
@@ -206,7 +215,6 @@ package final class ConnectionPool: Sendable {
                 start(id, slot, url, connect)
             }
         }
-        startHousekeeperIfNeeded()
     }
 
     private func start(_ id: PoolScheduler.JobID, _ index: Int, _ url: DatabaseURL, _ connect: Bool) {
@@ -301,9 +309,11 @@ package final class ConnectionPool: Sendable {
             let actions = state.scheduler.tick(now: now) + state.scheduler.assign(now: now)
             let due = state.isClosed ? nil : state.scheduler.nextTick(now: now)
             if due == nil { state.hasHousekeeper = false }
+            state.rounds &+= 1
             return (actions, due)
         }
-        perform(actions)
+        // Not `perform`: ringing its own bell it would never sleep.
+        carryOut(actions)
         return due
     }
 }
