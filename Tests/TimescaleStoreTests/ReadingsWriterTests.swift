@@ -245,7 +245,9 @@ struct ReadingsWriterTests {
                 ReadingsQuery(wellID: well(3), startMicros: .min, endMicros: .max, resolution: resolution),
                 in: tenant.url
             )
-            #expect(page.readings.count >= 3, "\(resolution)")
+            // A roll-up that TimescaleDB has just refreshed leaves out what is older than its refresh window.
+            #expect(page.readings.contains { $0.timestampMicros == march }, "\(resolution)")
+            if resolution == .raw { #expect(page.readings.count >= 5) }
         }
         await tenant.pool.close()
     }
