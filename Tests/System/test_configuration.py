@@ -135,6 +135,15 @@ def test_without_its_database_the_daemon_waits_and_says_so(own_postgres, make_da
     assert daemon.terminate() == 0
 
 
+def test_told_to_end_while_it_starts(make_daemon):
+    """The earliest signal ends it in order too: an orchestrator does not wait until a daemon is ready."""
+    for attempt in range(20):
+        daemon = make_daemon(f"postgresql://postgres@127.0.0.1:{free_port()}/absent", folder=f"daemon-{attempt}")
+        daemon.start(ready=False)
+        eventually(lambda: '"starting"' in daemon.log_text(), "it starts", watch=daemon.must_live)
+        assert daemon.terminate() == 0
+
+
 def test_a_master_database_that_comes_later_is_found(own_postgres, make_daemon, request, make_server):
     own_postgres.start()
     platform = Platform(own_postgres, migrated=False)

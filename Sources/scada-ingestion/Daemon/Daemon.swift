@@ -24,6 +24,8 @@ enum Daemon {
             format: configuration.log.format.map { $0 == .json ? .json : .text } ?? .automatic
         )
         let logger = Logger(label: "scada-ingestion")
+        // Before anything else: a signal that comes while the daemon starts waits until there is something to end in order.
+        let trapped = await UnixSignalsSequence(trapping: .sigterm, .sigint)
         logger.info(
             "starting",
             metadata: ["version": "\(BuildInformation.version)", "build": "\(BuildInformation.configuration)"]
@@ -85,7 +87,7 @@ enum Daemon {
                 logger: quiet(logger)
             )
         )
-        let signals = Task { await obeySignals(group, logger) }
+        let signals = Task { await obey(trapped, group, logger) }
         defer { signals.cancel() }
         do {
             try await group.run()
@@ -100,9 +102,9 @@ enum Daemon {
 
     /// The first signal ends the daemon in order. A second one ends it at once: what is in the journal stays there, and the
     /// next start goes on with it.
-    private static func obeySignals(_ group: ServiceGroup, _ logger: Logger) async {
+    private static func obey(_ signals: UnixSignalsSequence, _ group: ServiceGroup, _ logger: Logger) async {
         var isEnding = false
-        for await signal in await UnixSignalsSequence(trapping: .sigterm, .sigint) {
+        for await signal in signals {
             if isEnding {
                 logger.warning("second signal: ending at once", metadata: ["signal": "\(signal)"])
                 LoggingSetup.flush()
