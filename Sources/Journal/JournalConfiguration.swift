@@ -80,6 +80,8 @@ package struct JournalStatistics: Sendable, Equatable {
     package var recordsWritten = 0
     package var bytesWritten = 0
     package var segmentsCreated = 0
+    /// Of those, in a file that an earlier segment had left.
+    package var segmentsReused = 0
     package var segmentsRemoved = 0
     /// Wakeups of the journal thread: it has none while nothing is pending.
     package var cycles = 0

@@ -125,11 +125,15 @@ package struct JournalReader: Sendable {
             return true
         }
         switch ending {
-        case .end:
+        case .end, .endMark:
             return
         case .corrupt(let reason):
-            // Dropped and removed meanwhile? An open file does not change when it is unlinked, so no: it is damage.
-            journal.state.withLock { $0.ledger.markDamaged(segment.index) }
+            // Removed meanwhile, and its file written over? Then it is looked up again, and not found.
+            let isThere = journal.state.withLock { state in
+                state.ledger.markDamaged(segment.index)
+                return state.ledger.segments.contains { $0.index == segment.index }
+            }
+            guard isThere else { return }
             throw JournalError(
                 .corruptRecord,
                 "\(reason) at offset \(offset); the file is kept as it is, and its records from position"

@@ -10,6 +10,9 @@ package struct RecordKind: RawRepresentable, Hashable, Sendable {
 
     /// Finished rows of `COPY scada_readings … (FORMAT binary)`, without the stream's header and trailer.
     package static let readings = RecordKind(rawValue: 1)
+    /// The journal's own: nothing follows in this file. Stands behind the last record of a segment whose file was used
+    /// before and is longer than what has been written into it.
+    static let end = RecordKind(rawValue: 0xFF)
 }
 
 /// What a journal record says about its payload.

@@ -121,6 +121,8 @@ final class JournalThread: @unchecked Sendable {
     var blocked: [TenantJournal] = []
     /// Segment files open between cycles. The thread's own.
     var openFiles = 0
+    /// Bytes of files that wait to be written over: see ``SegmentWriter/Spare``.
+    var spareBytes = 0
 
     init(configuration: JournalConfiguration, root: FileDescriptor) {
         self.configuration = configuration

@@ -43,6 +43,21 @@ package enum RecordFormat {
         record.store(header.latestMicroseconds, at: 56)
     }
 
+    /// Writes the record of kind ``RecordKind/end``, checksum and all, into the first ``headerSize`` bytes.
+    static func encodeEnd(into bytes: UnsafeMutableRawBufferPointer, seed: UInt32, position: Int64) {
+        let record = UnsafeMutableRawBufferPointer(rebasing: bytes[..<headerSize])
+        let header = RecordHeader(
+            kind: .end,
+            rowCount: 0,
+            source: UUID(uuid: (0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)),
+            receivedAtMicroseconds: 0,
+            earliestMicroseconds: 0,
+            latestMicroseconds: 0
+        )
+        encode(header, into: record)
+        seal(record, seed: seed, position: position)
+    }
+
     static func seal(_ record: UnsafeMutableRawBufferPointer, seed: UInt32, position: Int64) {
         record.store(checksum(of: UnsafeRawBufferPointer(record), seed: seed, position: position), at: 4)
     }

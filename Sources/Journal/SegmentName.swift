@@ -4,6 +4,8 @@ struct SegmentName: Equatable {
     static let suffix = ".segment"
     static let damagedSuffix = ".damaged"
     static let foreignSuffix = ".foreign"
+    /// Of a file that waits to be written over: see ``SegmentWriter/Spare``.
+    static let spareSuffix = ".spare"
 
     var index: UInt64
     var base: Int64

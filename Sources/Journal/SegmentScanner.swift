@@ -37,6 +37,8 @@ struct SegmentScanner {
     enum Ending: Equatable {
         /// The end of the range, or the body asked to stop; `offset` is where the next record starts.
         case end
+        /// The file says that nothing follows: what does is left from an earlier use of it.
+        case endMark
         /// The bytes at `offset` are no record of this journal.
         case corrupt(reason: String)
         case unreadable(Errno)
@@ -78,6 +80,7 @@ struct SegmentScanner {
                 return (offset, .corrupt(reason: "a record whose checksum does not match"))
             }
             let header = RecordFormat.decodeHeader(record, position: position)
+            if header.kind == .end { return (offset, .endMark) }
             let payload = UnsafeRawBufferPointer(rebasing: record[RecordFormat.headerSize...])
             guard try body(header, payload) else { return (offset, .end) }
             used += length

@@ -29,23 +29,30 @@ final class SegmentWriter: @unchecked Sendable {
         /// Bytes of the header and of whole records.
         var length: Int
         var isDirty: Bool
+        /// The file was used before: bytes of that use may follow ``length``, so the end is marked.
+        var isReused = false
 
         /// Position after the last record.
         var end: Int64 { base + Int64(length - SegmentHeader.size) }
     }
 
-    private let configuration: JournalConfiguration
-    private let thread: JournalThread
+    let configuration: JournalConfiguration
+    let thread: JournalThread
     private let identity: JournalIdentity
-    private let folder: String
-    private let seed: UInt32
+    let folder: String
+    let seed: UInt32
     /// Records that are not durable, oldest first; the first `written` of them are in files.
     private(set) var queue: [PendingRecord] = []
     private(set) var written = 0
-    private(set) var active: Active?
+    var active: Active?
     private var sealedFiles: [DirtyFile] = []
     private(set) var dirtyFolders: [String] = []
     var nextIndex: UInt64
+    /// Files of segments that are not needed any more, to be written over.
+    var spares: [Spare] = []
+    var nextSpare = 1
+    /// Room for one record that marks an end.
+    let endMark = UnsafeMutableRawBufferPointer.allocate(byteCount: RecordFormat.headerSize, alignment: 16)
 
     init(
         configuration: JournalConfiguration,
@@ -60,6 +67,10 @@ final class SegmentWriter: @unchecked Sendable {
         self.folder = folder
         self.nextIndex = nextIndex
         seed = RecordFormat.seed(journal: identity.journalID)
+    }
+
+    deinit {
+        endMark.deallocate()
     }
 
     /// What has to be synced before the records written are durable.
@@ -121,7 +132,7 @@ final class SegmentWriter: @unchecked Sendable {
         var active = active
         var total = 0
         let count = piecesThatFit(after: active, limit: limit)
-        let result: Result<Int, Errno> = withUnsafeTemporaryAllocation(of: iovec.self, capacity: count) { pieces in
+        let result: Result<Int, Errno> = withUnsafeTemporaryAllocation(of: iovec.self, capacity: count + 1) { pieces in
             for index in 0..<count {
                 let record = queue[written + index]
                 RecordFormat.seal(record.buffer.record, seed: seed, position: record.position)
@@ -131,9 +142,22 @@ final class SegmentWriter: @unchecked Sendable {
                 )
                 total += record.length
             }
+            var used = count
+            if active.isReused {
+                RecordFormat.encodeEnd(into: endMark, seed: seed, position: active.end + Int64(total))
+                pieces.initializeElement(
+                    at: count,
+                    to: iovec(iov_base: endMark.baseAddress, iov_len: RecordFormat.headerSize)
+                )
+                used += 1
+            }
             do throws(Errno) {
                 return .success(
-                    try configuration.fileSystem.write(file, UnsafeBufferPointer(pieces), at: Int64(active.length))
+                    try configuration.fileSystem.write(
+                        file,
+                        UnsafeBufferPointer(rebasing: pieces[..<used]),
+                        at: Int64(active.length)
+                    )
                 )
             } catch {
                 return .failure(error)
@@ -141,17 +165,19 @@ final class SegmentWriter: @unchecked Sendable {
         }
         var records = 0
         var bytes = 0
+        var isTorn = true
         if case .success(let done) = result {
             while records < count, bytes + queue[written + records].length <= done {
                 bytes += queue[written + records].length
                 records += 1
             }
+            isTorn = done < total + (active.isReused ? RecordFormat.headerSize : 0)
         }
         active.length += bytes
         active.isDirty = active.isDirty || bytes > 0
         self.active = active
         written += records
-        if bytes < total { removeTornEnd(file) }
+        if isTorn { removeTornEnd(file) }
         switch result {
         case .failure(let errno):
             return .failed(.system("write to the segment", active.path, errno))
@@ -163,12 +189,12 @@ final class SegmentWriter: @unchecked Sendable {
         }
     }
 
-    /// How many of the next records go into one pwritev(2): at most IOV_MAX, gapless, and no further than the segment.
+    /// How many of the next records go into one pwritev(2): at most IOV_MAX less the mark of the end, gapless, and no further than the segment.
     private func piecesThatFit(after active: Active, limit: Int) -> Int {
         var count = 0
         var length = active.length
         var position = active.end
-        while written + count < queue.count, count < 1024 {
+        while written + count < queue.count, count < 1023 {
             let record = queue[written + count]
             guard record.position == position, length == SegmentHeader.size || length + record.length <= limit else {
                 break
@@ -207,52 +233,33 @@ final class SegmentWriter: @unchecked Sendable {
         // Never the same name twice, even when this attempt fails half-way.
         nextIndex += 1
         do throws(Errno) {
-            let file = try configuration.fileSystem.create(path)
-            var bytes = header.encoded()
-            let count: Result<Int, Errno> = bytes.withUnsafeMutableBytes { bytes in
-                let piece = iovec(iov_base: bytes.baseAddress, iov_len: bytes.count)
-                do throws(Errno) {
-                    return .success(
-                        try withUnsafePointer(to: piece) { piece throws(Errno) -> Int in
-                            try configuration.fileSystem.write(
-                                file,
-                                UnsafeBufferPointer(start: piece, count: 1),
-                                at: 0
-                            )
-                        }
-                    )
-                } catch {
-                    return .failure(error)
-                }
+            let (file, isReused) = try makeFile(header, path)
+            sealActive()
+            thread.openFiles += 1
+            active = Active(
+                file: file,
+                path: path,
+                index: header.index,
+                base: base,
+                length: SegmentHeader.size,
+                isDirty: true,
+                isReused: isReused
+            )
+            addDirty(file: nil, folders: [folder])
+            thread.statistics.withLock {
+                $0.segmentsCreated += 1
+                if isReused { $0.segmentsReused += 1 }
             }
-            if case .success(SegmentHeader.size) = count {
-                sealActive()
-                thread.openFiles += 1
-                active = Active(
-                    file: file,
-                    path: path,
+            return .opened(
+                SegmentEntry(
                     index: header.index,
                     base: base,
-                    length: SegmentHeader.size,
-                    isDirty: true
+                    end: base,
+                    fileBytes: SegmentHeader.size,
+                    isSealed: false,
+                    isDurable: false
                 )
-                addDirty(file: nil, folders: [folder])
-                thread.statistics.withLock { $0.segmentsCreated += 1 }
-                return .opened(
-                    SegmentEntry(
-                        index: header.index,
-                        base: base,
-                        end: base,
-                        fileBytes: SegmentHeader.size,
-                        isSealed: false,
-                        isDurable: false
-                    )
-                )
-            }
-            closeQuietly(file)
-            try? configuration.fileSystem.unlink(path)
-            if case .failure(let errno) = count { throw errno }
-            throw .noSpace
+            )
         } catch {
             return .failed(.system("create the segment", path, error))
         }
@@ -260,6 +267,7 @@ final class SegmentWriter: @unchecked Sendable {
 
     /// The active segment gets no more records; its descriptor lives until it is synced.
     func sealActive() {
+        trimActive()
         guard let active else { return }
         self.active = nil
         guard let file = active.file else { return }
@@ -285,6 +293,7 @@ final class SegmentWriter: @unchecked Sendable {
     func takeDurable() -> [PendingRecord] {
         for dirty in sealedFiles { closeQuietly(dirty.file) }
         sealedFiles.removeAll(keepingCapacity: true)
+        if dirtyFolders.contains(folder) { settleSpares() }
         dirtyFolders.removeAll(keepingCapacity: true)
         active?.isDirty = false
         let durable = Array(queue[..<written])
@@ -307,7 +316,9 @@ final class SegmentWriter: @unchecked Sendable {
             if let file = active.file {
                 // A courtesy to the next recovery; the new segment's base says the same.
                 let length = max(Int64(SegmentHeader.size), durable - active.base + Int64(SegmentHeader.size))
-                if length < Int64(active.length) { try? configuration.fileSystem.truncate(file, to: length) }
+                if length < Int64(active.length) || active.isReused {
+                    try? configuration.fileSystem.truncate(file, to: length)
+                }
                 closeQuietly(file)
                 thread.openFiles -= 1
             }

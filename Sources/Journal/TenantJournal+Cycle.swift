@@ -156,6 +156,10 @@ extension TenantJournal {
 
     /// Frees what can be freed, lets waiting appends in, and reports.
     func settle() {
+        if isTight {
+            writer.removeSpares()
+            writer.trimActive()
+        }
         for segment in state.withLock({ Array($0.ledger.removableSegments()) }) where removeFile(segment) {
             state.withLock { state in
                 state.ledger.remove(segment.index)
@@ -220,6 +224,14 @@ extension TenantJournal {
 
     // MARK: Removing
 
+    /// Whether files should rather be removed than kept to be written over.
+    private var isTight: Bool {
+        state.withLock { state in
+            state.trouble != nil || state.isClosing || !state.waiters.isEmpty
+                || state.ledger.bytesOnDisk > directory.configuration.maximumBytesPerTenant / 2
+        }
+    }
+
     /// Removes a segment's file, or sets it aside if it is damaged.
     @discardableResult
     private func removeFile(_ segment: SegmentEntry, keepsDamaged: Bool = true) -> Bool {
@@ -227,7 +239,7 @@ extension TenantJournal {
         do throws(Errno) {
             if segment.isDamaged && keepsDamaged {
                 try directory.configuration.fileSystem.rename(path, to: path + SegmentName.damagedSuffix)
-            } else {
+            } else if segment.isDamaged || isTight || !writer.keep(path, bytes: segment.fileBytes) {
                 try directory.configuration.fileSystem.unlink(path)
             }
         } catch {

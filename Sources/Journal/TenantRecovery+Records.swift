@@ -33,7 +33,7 @@ extension TenantRecovery {
             if place > 0, limits[place] > header.base {
                 noteGap(before: candidate, after: candidates[place - 1].header.index, ledger.segments.last?.end)
             }
-            let entry = try scan(
+            let (entry, isOrderly) = try scan(
                 candidate,
                 seed,
                 limit: min(fileEnd, max(limits[place], header.base)),
@@ -41,7 +41,8 @@ extension TenantRecovery {
                 &ledger,
                 visit
             )
-            end = max(end, fileEnd, entry.end)
+            // Bytes behind an orderly end are no records, and were no positions.
+            end = max(end, isOrderly ? entry.end : fileEnd)
             ledger.recovered(entry)
         }
         return min(end, JournalPosition.highest.rawValue)
@@ -79,7 +80,7 @@ extension TenantRecovery {
         isLast: Bool,
         _ ledger: inout JournalLedger,
         _ visit: Visitor
-    ) throws(Errno) -> SegmentEntry {
+    ) throws(Errno) -> (SegmentEntry, isOrderly: Bool) {
         let header = candidate.header
         let start = Int64(SegmentHeader.size)
         var entry = SegmentEntry(
@@ -105,7 +106,14 @@ extension TenantRecovery {
         report.records += records
         report.rows += rows
         entry.end = scanner.position(at: offset)
-        guard ending != .end else { return entry }
+        switch ending {
+        case .end: return (entry, entry.end == header.base + candidate.size - start)
+        case .endMark:
+            // An orderly end; what follows is left from an earlier use of the file.
+            if (try? cut(candidate, to: offset)) != nil { entry.fileBytes = Int(offset) }
+            return (entry, true)
+        case .corrupt, .unreadable: break
+        }
 
         var issue = JournalIssue(
             kind: isLast ? .tornTail : .corruptRecords,
@@ -128,11 +136,17 @@ extension TenantRecovery {
         case .unreadable(let errno):
             issue.message = "unreadable from offset \(offset) on (\(errno)); what follows stays where it is"
             entry.isDamaged = true
-        case .end:
+        case .end, .endMark:
             break
         }
         report.issues.append(issue)
-        return entry
+        return (entry, false)
+    }
+
+    private func cut(_ candidate: Candidate, to length: Int64) throws(Errno) {
+        let segment = try openFile(folder + "/" + candidate.name, O_WRONLY | O_CLOEXEC | O_NOFOLLOW)
+        defer { closeQuietly(segment) }
+        try configuration.fileSystem.truncate(segment, to: length)
     }
 
     /// Moves what is behind `offset` to a file of its own. The segment is cut only once that file is on the disk.

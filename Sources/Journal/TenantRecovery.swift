@@ -67,6 +67,10 @@ struct TenantRecovery {
         do throws(Errno) {
             try openOrCreateFolder()
             let names = try listFolder(folder)
+            // What was in them was stored, or superseded, before they were renamed.
+            for name in names where name.hasSuffix(SegmentName.spareSuffix) {
+                try? configuration.fileSystem.unlink(folder + "/" + name)
+            }
             var candidates: [Candidate] = []
             for name in names where name.hasSuffix(SegmentName.suffix) {
                 if let candidate = try examine(name) { candidates.append(candidate) }
