@@ -45,6 +45,7 @@ let package = Package(
         .target(name: "CGRPC", linkerSettings: [.linkedLibrary("grpc"), .linkedLibrary("gpr")]),
         .target(name: "CScadaProto", dependencies: ["CProtobufC"]),
         .target(name: "CChecksum"),
+        .target(name: "CAllocator"),
 
         // Swift modules, each importing only what stands above it.
         .target(name: "Metrics", swiftSettings: settings),
@@ -83,7 +84,8 @@ let package = Package(
             name: "scada-ingestion",
             dependencies: [
                 "Metrics", "OPCUACodec", "OPCUASecurity", "OPCUAClient", "Journal", "TimescaleStore", "Ingestion",
-                "ControlAPI", "Observability", argumentParser, configuration, lifecycle, signals, logging, nioCore,
+                "ControlAPI", "Observability", "CAllocator", argumentParser, configuration, lifecycle, signals, logging,
+                nioCore,
                 nioPosix,
             ],
             swiftSettings: settings

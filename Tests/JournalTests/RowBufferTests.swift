@@ -35,7 +35,7 @@ import Testing
         #expect(Array(buffer.record[..<RowBuffer.headroom]) == Array(0..<UInt8(RowBuffer.headroom)))
     }
 
-    @Test func thePoolIsBoundedTwice() {
+    @Test func thePoolIsBoundedThreeTimes() {
         let pool = RowBufferPool(maximumCount: 2, initialCapacity: 100, maximumCapacity: 1000)
         let buffers = (0..<3).map { _ in pool.take() }
         #expect(buffers.allSatisfy { $0.capacity == 100 })
@@ -48,5 +48,12 @@ import Testing
         #expect(pool.count == 0)
         pool.put(RowBuffer(capacity: 1000))
         #expect(pool.count == 1)
+
+        let small = RowBufferPool(maximumBytes: 250, initialCapacity: 100)
+        for _ in 0..<3 { small.put(RowBuffer(capacity: 100)) }
+        #expect(small.count == 2)
+        #expect(small.take().capacity == 100)
+        small.put(RowBuffer(capacity: 150))
+        #expect(small.count == 2)
     }
 }

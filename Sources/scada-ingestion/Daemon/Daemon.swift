@@ -19,6 +19,7 @@ enum Daemon {
     /// Runs until SIGTERM or SIGINT and ends in order: the API takes no more calls, intake stops, what was received is stored
     /// as far as SHUTDOWN_GRACE_MS allows, journals and connections close. A second signal ends the process at once.
     static func run(_ configuration: DaemonConfiguration) async throws {
+        Allocator.tune()
         LoggingSetup.bootstrap(
             level: configuration.log.level,
             format: configuration.log.format.map { $0 == .json ? .json : .text } ?? .automatic

@@ -1,0 +1,21 @@
+/*
+ * glibc's mallopt(3), which Swift's Glibc module does not have.
+ */
+#ifndef CALLOCATOR_H
+#define CALLOCATOR_H
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/*
+ * Bounds the number of arenas, and fixes the size in bytes from which on a block is a mapping of its own, and the free memory
+ * at the end of the heap beyond which it goes back to the system. Does nothing where the C library is another.
+ */
+void callocator_tune(int arenas, int large_block, int trim);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif
