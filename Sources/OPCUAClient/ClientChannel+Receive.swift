@@ -19,11 +19,21 @@ extension ClientChannel {
             received(&chunk)
         }
         if failure == nil, bytes.readableBytes > 0 {
-            // Our own copy: the slice would keep the whole read buffer alive.
-            var rest = context.channel.allocator.buffer(capacity: max(bytes.readableBytes, 256))
+            // Our own copy: the slice would keep the whole read buffer alive. With room for what the next read brings.
+            let size = bytes.getInteger(at: bytes.readerIndex + 4, endianness: .little, as: UInt32.self) ?? 0
+            let room = bytes.readableBytes + min(Int(size), TransportLimits.offeredChunkSize)
+            var rest = context.channel.allocator.buffer(capacity: max(room, 256))
             rest.writeBuffer(&bytes)
             partial = rest
         }
+    }
+
+    /// Takes back a message that is done with, to put the next together in its memory.
+    func recycle(_ message: consuming ByteBuffer) {
+        guard failure == nil, message.storageCapacity <= 1 << 20 else { return }
+        // Keeps its memory only where nobody else refers to it.
+        message.clear(minimumCapacity: 0)
+        if message.capacity > spare?.capacity ?? 0 { spare = message }
     }
 
     private func received(_ chunk: inout ByteBuffer) {
@@ -97,7 +107,7 @@ extension ClientChannel {
                 )
             }
             if assembling[id] == nil {
-                assembling[id] = context?.channel.allocator.buffer(capacity: 2 * chunk.readableBytes)
+                assembling[id] = spare.take() ?? context?.channel.allocator.buffer(capacity: 4 * chunk.readableBytes)
             }
             assembling[id]?.writeBuffer(&chunk)
         case .abort:

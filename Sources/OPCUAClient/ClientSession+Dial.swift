@@ -28,7 +28,7 @@ extension ClientSession {
             // Small to begin with: a thousand quiet connections must not hold a thousand large buffers.
             .channelOption(
                 .recvAllocator,
-                value: AdaptiveRecvByteBufferAllocator(minimum: 512, initial: 2048, maximum: 262_144)
+                value: AdaptiveRecvByteBufferAllocator(minimum: 512, initial: 2048, maximum: 65_536)
             )
             .channelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {

@@ -75,6 +75,11 @@ extension OPCUAConnection {
         fillPipeline()
     }
 
+    /// Values in one NotificationMessage: what the items of a full subscription have to say at once. Bounds the messages of
+    /// a server whose queues are long, and so the memory for one; the rest follows in the next message, at once
+    /// (MoreNotifications, Part 4, 5.14.5).
+    private static let notificationsPerPublish: UInt32 = 5000
+
     private func makeSubscription() async throws(OPCUAClientError) -> PublishPipeline.Subscription {
         let interval = max(1, configuration.publishingInterval)
         let keepAliveCount = max(1, (configuration.keepAlive / interval).rounded())
@@ -86,7 +91,7 @@ extension OPCUAConnection {
                 requestedPublishingInterval: interval,
                 requestedLifetimeCount: UInt32(min(lifetimeCount, 4_000_000_000)),
                 requestedMaxKeepAliveCount: UInt32(min(keepAliveCount, 1_000_000_000)),
-                maxNotificationsPerPublish: 0,
+                maxNotificationsPerPublish: Self.notificationsPerPublish,
                 publishingEnabled: true,
                 priority: 0
             )

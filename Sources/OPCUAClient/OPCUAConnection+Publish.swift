@@ -162,10 +162,16 @@ extension OPCUAConnection {
                 await catchUp(subscriptionID, available: available)
             case .event(let event): await consumer.continuity(event)
             }
+            recycle(work)
             isPumpBusy = false
             if isDraining && received.isEmpty { wakeController() }
             fillPipeline()
         }
+    }
+
+    private func recycle(_ work: consuming PumpWork) {
+        guard case .notification(let body, _, _) = consume work else { return }
+        session.channel?.recycle(body)
     }
 
     private func process(

@@ -34,6 +34,11 @@ package struct BinaryDecoder {
         return try outcome.get()
     }
 
+    /// The bytes not read yet.
+    @inlinable package var rest: UnsafeRawBufferPointer {
+        UnsafeRawBufferPointer(start: base + offset, count: count &- offset)
+    }
+
     @inlinable package var bytesLeft: Int { count &- offset }
 
     @inlinable package func failure(_ code: DecodingError.Code) -> DecodingError {

@@ -25,6 +25,13 @@ struct TagSlot {
     var now: TagState
     /// The notification in which `now` was last changed.
     var epoch: UInt64
+    /// Readings received: of ``TagTable/Counts``.
+    var received: UnsafeMutablePointer<Atomic<UInt64>>
+
+    /// The row's first bytes: see ``RowFormat/prefix(of:)``.
+    var rowPrefix: UnsafeRawBufferPointer? {
+        prefix.map { UnsafeRawBufferPointer(start: $0, count: Int(prefixLength)) }
+    }
 
     enum Flag {
         /// The server refused the deadband: values within it are left out here.
@@ -81,6 +88,7 @@ final class TagTable {
     private var handles: [TagKey: UInt32] = [:]
     private(set) var epoch: UInt64 = 1
     let counts = Counts()
+    /// Keeps the counters alive that the slots point to.
     private var countChunks: [Counts.Chunk] = []
 
     init() {
@@ -136,7 +144,9 @@ final class TagTable {
             slots = moved
             capacity = larger
         }
+        countChunks = counts.grow(to: wanted)
         while count < wanted {
+            let (chunk, index) = count.quotientAndRemainder(dividingBy: Counts.chunkSize)
             (slots + count).initialize(
                 to: TagSlot(
                     prefix: nil,
@@ -144,20 +154,19 @@ final class TagTable {
                     flags: TagSlot.Flag.isUnknown,
                     before: TagState(),
                     now: TagState(),
-                    epoch: 0
+                    epoch: 0,
+                    received: countChunks[chunk].values + index
                 )
             )
             count += 1
         }
         while keys.count < count { keys.append(nil) }
-        countChunks = counts.grow(to: count)
     }
 
     @inline(__always)
     func addToCount(_ handle: Int) {
-        let (chunk, index) = handle.quotientAndRemainder(dividingBy: Counts.chunkSize)
         // Only this thread writes.
-        let value = countChunks[chunk].values + index
+        let value = slots[handle].received
         value.pointee.store(value.pointee.load(ordering: .relaxed) &+ 1, ordering: .relaxed)
     }
 
