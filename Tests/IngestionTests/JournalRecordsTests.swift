@@ -73,6 +73,23 @@ import TimescaleStore
         HealingRecord.encoded(healing).withUnsafeBytes { #expect(HealingRecord.decoded($0) == healing) }
     }
 
+    /// What an intake writes straight from its table reads back as the table was.
+    @Test func aTableReadsBackAsItWas() {
+        let table = TagTable()
+        let handles = ["a", "ö", "unknown"].map { table.handle(for: key($0)) }
+        for (handle, entry) in zip(handles, states.states) { table.setState(entry.state, of: handle) }
+        TagStateRecord.encoded(table).withUnsafeBytes { #expect(TagStateRecord($0) == states) }
+        // A handle restored beyond the others leaves some that stand for no tag.
+        table.restore(9, for: key("late"))
+        TagStateRecord.encoded(table).withUnsafeBytes { #expect(TagStateRecord($0) == states) }
+        subscriptions.encoded(table).withUnsafeBytes { bytes in
+            let read = SubscriptionsRecord(bytes)
+            #expect(read?.subscriptions == subscriptions.subscriptions)
+            #expect(read?.handles.map(\.handle) == [0, 1, 2, 9])
+            #expect(read?.handles.map(\.key) == ["a", "ö", "unknown", "late"].map(key))
+        }
+    }
+
     @Test func truncatedAnywhereTheyAreNone() {
         func truncations(_ buffer: RowBuffer, _ isNone: (UnsafeRawBufferPointer) -> Bool) {
             buffer.withUnsafeBytes { whole in

@@ -405,15 +405,15 @@ package final class ConnectionIntake: NotificationConsumer, @unchecked Sendable 
                 subscription.lastDurableSequenceNumber = sequenceNumbers[subscription.subscriptionID] ?? 0
                 return subscription
             },
-            handles: table.allHandles.map { ($0.handle, $0.key) }
+            handles: []
         )
-        append(.subscriptions, record.encoded())
+        append(.subscriptions, record.encoded(table))
     }
 
     /// Writes down the states of all tags and the subscriptions, so that what lies before in the journal is not needed for
     /// recovery any more.
     func appendSnapshot() {
-        append(.tagStates, snapshot().encoded())
+        append(.tagStates, TagStateRecord.encoded(table))
         appendSubscriptions()
     }
 

@@ -34,6 +34,16 @@ enum RowFormat {
         return memory
     }
 
+    /// The 16 bytes of the well's id in what ``prefix(of:)`` made.
+    static func wellID(inPrefix prefix: UnsafeRawBufferPointer) -> UnsafeRawBufferPointer {
+        UnsafeRawBufferPointer(rebasing: prefix[6..<22])
+    }
+
+    /// The UTF-8 of the node id in what ``prefix(of:)`` made.
+    static func nodeID(inPrefix prefix: UnsafeRawBufferPointer) -> UnsafeRawBufferPointer {
+        UnsafeRawBufferPointer(rebasing: prefix[26..<prefix.count - 4])
+    }
+
     /// Writes what follows the prefix and returns how many bytes that took, at most ``largestTail`` and the text.
     ///
     /// - Parameters:

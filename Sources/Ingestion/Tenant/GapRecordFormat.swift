@@ -6,7 +6,7 @@ enum GapRecordFormat {
     static func encoded(_ gap: GapRecord) -> RowBuffer {
         var writer = FieldWriter()
         write(gap, &writer)
-        return writer.buffer()
+        return writer.buffer
     }
 
     static func decoded(_ bytes: UnsafeRawBufferPointer) -> GapRecord? {

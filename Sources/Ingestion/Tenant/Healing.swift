@@ -107,7 +107,7 @@ enum HealingRecord {
             writer.put(hole.after)
             writer.put(hole.until)
         }
-        return writer.buffer()
+        return writer.buffer
     }
 
     static func decoded(_ bytes: UnsafeRawBufferPointer) -> Healing? {

@@ -34,24 +34,37 @@ extension JournalRecord {
 /// Writes fixed-width little-endian fields and length-prefixed text: the form of the journal's own records. What is read
 /// was protected by the journal's checksum, so a reader that finds nonsense has met a version it does not know.
 struct FieldWriter {
-    var bytes: [UInt8] = []
+    /// The record's payload, as the journal takes it.
+    let buffer: RowBuffer
 
-    mutating func put<T: FixedWidthInteger>(_ value: T) {
-        withUnsafeBytes(of: value.littleEndian) { bytes.append(contentsOf: $0) }
+    init(capacity: Int = 1024) { buffer = RowBuffer(capacity: capacity) }
+
+    mutating func put<T: FixedWidthInteger & BitwiseCopyable>(_ value: T) {
+        let size = MemoryLayout<T>.size
+        buffer.reserve(size).storeBytes(of: value.littleEndian, as: T.self)
+        buffer.advance(size, rows: 0)
+    }
+
+    mutating func put(_ bytes: UnsafeRawBufferPointer) {
+        let target = buffer.reserve(bytes.count)
+        if let source = bytes.baseAddress { target.copyMemory(from: source, byteCount: bytes.count) }
+        buffer.advance(bytes.count, rows: 0)
     }
 
     mutating func put(_ value: Double) { put(value.bitPattern) }
 
     mutating func put(_ text: String) {
-        let utf8 = Array(text.utf8)
-        put(UInt32(utf8.count))
-        bytes.append(contentsOf: utf8)
+        var text = text
+        text.withUTF8 { utf8 in
+            put(UInt32(utf8.count))
+            put(UnsafeRawBufferPointer(utf8))
+        }
     }
 
-    mutating func put(_ id: UUID) { withUnsafeBytes(of: id.uuid) { bytes.append(contentsOf: $0) } }
+    mutating func put(_ id: UUID) { withUnsafeBytes(of: id.uuid) { put($0) } }
 
     /// A value that may be absent: a byte tells.
-    mutating func put<T: FixedWidthInteger>(optional value: T?) {
+    mutating func put<T: FixedWidthInteger & BitwiseCopyable>(optional value: T?) {
         put(UInt8(value == nil ? 0 : 1))
         if let value { put(value) }
     }
@@ -59,13 +72,6 @@ struct FieldWriter {
     mutating func put(optional text: String?) {
         put(UInt8(text == nil ? 0 : 1))
         if let text { put(text) }
-    }
-
-    /// The record's payload, as the journal takes it.
-    func buffer() -> RowBuffer {
-        let buffer = RowBuffer(capacity: bytes.count)
-        bytes.withUnsafeBytes { buffer.append($0, rows: 0) }
-        return buffer
     }
 }
 
@@ -128,14 +134,42 @@ struct TagStateRecord: Equatable {
         for (key, state) in states {
             writer.put(key.wellID)
             writer.put(key.nodeID)
-            writer.put(state.sourceMicroseconds)
-            writer.put(state.storedMicroseconds)
-            writer.put(state.subMicroseconds)
-            writer.put(state.form.rawValue)
-            writer.put(state.status)
-            writer.put(state.bits)
+            Self.put(state, &writer)
         }
-        return writer.buffer()
+        return writer.buffer
+    }
+
+    /// The same of a whole table, without a copy of it.
+    static func encoded(_ table: TagTable) -> RowBuffer {
+        var writer = FieldWriter(capacity: 4 + table.count * 96)
+        writer.put(
+            UInt32((0..<table.count).count { table.state(of: UInt32($0)) != nil && table.slots[$0].prefix != nil })
+        )
+        for handle in 0..<table.count {
+            guard let prefix = table.slots[handle].rowPrefix, let state = table.state(of: UInt32(handle)) else {
+                continue
+            }
+            put(prefix, &writer)
+            put(state, &writer)
+        }
+        return writer.buffer
+    }
+
+    /// The tag's key: what the prefix of its rows has.
+    fileprivate static func put(_ prefix: UnsafeRawBufferPointer, _ writer: inout FieldWriter) {
+        let node = RowFormat.nodeID(inPrefix: prefix)
+        writer.put(RowFormat.wellID(inPrefix: prefix))
+        writer.put(UInt32(node.count))
+        writer.put(node)
+    }
+
+    private static func put(_ state: TagState, _ writer: inout FieldWriter) {
+        writer.put(state.sourceMicroseconds)
+        writer.put(state.storedMicroseconds)
+        writer.put(state.subMicroseconds)
+        writer.put(state.form.rawValue)
+        writer.put(state.status)
+        writer.put(state.bits)
     }
 
     init(states: [(key: TagKey, state: TagState)]) { self.states = states }
@@ -176,7 +210,31 @@ struct SubscriptionsRecord {
     var handles: [(handle: UInt32, key: TagKey)]
 
     func encoded() -> RowBuffer {
-        var writer = FieldWriter()
+        var writer = FieldWriter(capacity: 1024 + handles.count * 64)
+        putHead(&writer)
+        writer.put(UInt32(handles.count))
+        for (handle, key) in handles {
+            writer.put(handle)
+            writer.put(key.wellID)
+            writer.put(key.nodeID)
+        }
+        return writer.buffer
+    }
+
+    /// The same with the handles of a whole table instead of ``handles``.
+    func encoded(_ table: TagTable) -> RowBuffer {
+        var writer = FieldWriter(capacity: 1024 + table.count * 64)
+        putHead(&writer)
+        writer.put(UInt32((0..<table.count).count { table.slots[$0].prefix != nil }))
+        for handle in 0..<table.count {
+            guard let prefix = table.slots[handle].rowPrefix else { continue }
+            writer.put(UInt32(handle))
+            TagStateRecord.put(prefix, &writer)
+        }
+        return writer.buffer
+    }
+
+    private func putHead(_ writer: inout FieldWriter) {
         writer.put(endpointURL)
         writer.put(optional: lastReceivedAt)
         writer.put(UInt32(subscriptions.count))
@@ -189,13 +247,6 @@ struct SubscriptionsRecord {
             writer.put(UInt32(subscription.handles.count))
             for handle in subscription.handles { writer.put(handle) }
         }
-        writer.put(UInt32(handles.count))
-        for (handle, key) in handles {
-            writer.put(handle)
-            writer.put(key.wellID)
-            writer.put(key.nodeID)
-        }
-        return writer.buffer()
     }
 
     init(
