@@ -71,7 +71,8 @@ struct PolicyTests {
             guard policy != .none else { continue }
             #expect(throws: SecurityError.self) { try open(sealed, SecureRandom.bytes(32)) }
             #expect(throws: SecurityError.self) { try open(sealed, nonce + [0]) }
-            #expect(throws: SecurityError.self) { try open(EncryptedPassword(bytes: sealed.bytes), nonce) }
+            let plain = EncryptedPassword(bytes: sealed.bytes, algorithmURI: nil)
+            #expect(throws: SecurityError.self) { try open(plain, nonce) }
         }
         #expect(throws: SecurityError.self) {
             try UserTokenEncryption.encrypt(

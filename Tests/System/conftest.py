@@ -13,6 +13,7 @@ from support.opcua import CounterServer
 from support.paths import DAEMON
 from support.tenancy import Platform
 from support.proxy import Proxy
+from support.simulator import Simulator
 
 from private_postgres import PLAIN, TIMESCALE, PrivatePostgres, Unavailable
 
@@ -116,6 +117,21 @@ def make_server(tmp_path):
     yield make
     for server in made:
         server.close()
+
+
+@pytest.fixture
+def make_simulator(tmp_path):
+    """Starts scada-simulator processes."""
+    made = []
+
+    def make(*options, **more):
+        simulator = Simulator(tmp_path, *options, **more)
+        made.append(simulator)
+        return simulator
+
+    yield make
+    for simulator in made:
+        simulator.close()
 
 
 @pytest.fixture

@@ -3,6 +3,11 @@ package struct EncryptedPassword: Equatable, Sendable {
     package var bytes: [UInt8]
     /// EncryptionAlgorithm; nil when the password is not encrypted.
     package var algorithmURI: String?
+
+    package init(bytes: [UInt8], algorithmURI: String?) {
+        self.bytes = bytes
+        self.algorithmURI = algorithmURI
+    }
 }
 
 /// Encryption of passwords for user identity tokens, in the legacy form all servers with RSA policies understand

@@ -8,7 +8,7 @@ struct SimulatorCommand: AsyncParsableCommand {
         abstract: "A simulated Permian Basin oil field behind OPC UA servers (opc.tcp, binary).",
         discussion: """
             Wells lie under Objects/Wells, ten tags each: ns=2;s=Well-00001.CasingPressure and so on. Clients come \
-            anonymously or with a user name, over security policy None.
+            anonymously, with a user name or with a certificate, over the security policies that --security names.
 
             Once a second a line on standard output says what was published; at the end (--duration, SIGINT, SIGTERM) \
             one line of JSON has the exact figures: published, acknowledged, dropped, sessions, subscriptions, \
@@ -57,8 +57,7 @@ struct SimulatorCommand: AsyncParsableCommand {
     var threads = 1
     @Flag(help: "Every tag counts 1, 2, 3 instead of measuring.")
     var counters = false
-    @Option(help: ArgumentHelp("Take only this user name and password.", valueName: "name:password"))
-    var user: String?
+    @OptionGroup(title: "Security") var security: SecurityOptions
     @Option(
         help: ArgumentHelp(
             "Write the final figures to this file too; with --counters, each tag's last counts as well.",
@@ -107,9 +106,6 @@ struct SimulatorCommand: AsyncParsableCommand {
                 "--history times --rate comes to more than the \(History.maximumSamples) values that are kept"
             )
         }
-        if let user, user.first == ":" || !user.contains(":") {
-            throw ValidationError("--user has to be name:password")
-        }
         guard (50...3_600_000).contains(publishingInterval) else {
             throw ValidationError("--publishing-interval has to be 50 to 3600000")
         }
@@ -133,6 +129,13 @@ struct SimulatorCommand: AsyncParsableCommand {
             )
             return sql.write { print($0, terminator: "") }
         }
+        let identities: [(uri: String, security: ServerSecurity)]
+        do {
+            identities = try security.make(host: host, ports: port..<port + servers)
+        } catch let error as UnavailableError {
+            StandardError.line("scada-simulator: \(error.description)")
+            throw ExitCode(69)
+        }
         let run = SimulatorRun(
             layouts: layouts,
             rate: resolved.rate,
@@ -141,10 +144,7 @@ struct SimulatorCommand: AsyncParsableCommand {
             port: port,
             threads: threads,
             duration: duration,
-            user: user.map { text in
-                let parts = text.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false)
-                return (String(parts[0]), String(parts[1]))
-            },
+            identities: identities,
             history: history,
             controlPort: controlPort,
             summaryPath: summary,

@@ -20,7 +20,8 @@ struct SimulatorRun: Sendable {
     var threads: Int
     /// Seconds; nil runs until a signal.
     var duration: Double?
-    var user: (name: String, password: String)?
+    /// ApplicationUri and security of each server.
+    var identities: [(uri: String, security: ServerSecurity)]
     /// Minutes; 0 keeps none.
     var history: Double
     var controlPort: Int?
@@ -94,10 +95,10 @@ struct SimulatorRun: Sendable {
             layout: layout,
             rate: rate * Double(layout.wellCount) / Double(wells),
             endpointURL: endpoint,
-            applicationURI: "urn:scada-simulator:\(port)",
+            applicationURI: identities[index].uri,
             epoch: clock.epoch,
             historyMinutes: history,
-            user: user
+            security: identities[index].security
         )
         do {
             let driver = try await ServerDriver.start(configuration, host: host, port: port, loop: loop, clock: clock)

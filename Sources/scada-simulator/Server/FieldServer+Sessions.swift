@@ -1,10 +1,11 @@
 import OPCUACodec
+import OPCUASecurity
 
 /// GetEndpoints and the session service set (Part 4, 5.5.4 and 5.7).
 extension FieldServer {
     static let anonymousPolicy = "anonymous"
     static let userNamePolicy = "username"
-    static let policyNone = "http://opcfoundation.org/UA/SecurityPolicy#None"
+    static let certificatePolicy = "certificate"
     static let transportProfile = "http://opcfoundation.org/UA-Profile/Transport/uatcp-uasc-uabinary"
     static let productURI = "urn:scada-simulator"
 
@@ -21,24 +22,19 @@ extension FieldServer {
     /// `url` is what the client calls us: endpoints repeat it, so that it can reach them through any name or tunnel.
     func endpoints(url: String?) -> [EndpointDescription] {
         let url = url.flatMap { $0.hasPrefix("opc.tcp://") ? $0 : nil } ?? configuration.endpointURL
-        return [
+        let security = configuration.security
+        return security.offers.map { offer in
             EndpointDescription(
                 endpointUrl: url,
                 server: applicationDescription,
-                securityMode: .none,
-                securityPolicyUri: Self.policyNone,
-                userIdentityTokens: [
-                    UserTokenPolicy(policyId: Self.anonymousPolicy, tokenType: .anonymous),
-                    UserTokenPolicy(
-                        policyId: Self.userNamePolicy,
-                        tokenType: .userName,
-                        securityPolicyUri: Self.policyNone
-                    ),
-                ],
+                serverCertificate: security.identity?.chain.byteString,
+                securityMode: offer.mode,
+                securityPolicyUri: offer.policy.uri,
+                userIdentityTokens: security.userTokens(offer),
                 transportProfileUri: Self.transportProfile,
-                securityLevel: 0
+                securityLevel: offer.level
             )
-        ]
+        }
     }
 
     func getEndpoints(_ request: GetEndpointsRequest) -> GetEndpointsResponse {
@@ -48,7 +44,10 @@ extension FieldServer {
     }
 
     func createSession(_ request: CreateSessionRequest, _ call: Call) throws(ServiceFailure) -> CreateSessionResponse {
+        let peer = call.peer.security
+        try checkClient(request, peer)
         guard sessions.count < limits.sessions else { throw ServiceFailure(.badTooManySessions) }
+        let signature = try serverSignature(request, peer)
         let timeout = limits.sessionTimeout.clamp(request.requestedSessionTimeout)
         let session = Session(
             id: NodeId(1, nextSessionNumber),
@@ -65,8 +64,10 @@ extension FieldServer {
             sessionId: session.id,
             authenticationToken: session.token,
             revisedSessionTimeout: timeout,
-            serverNonce: Self.random(32),
+            serverNonce: renewNonce(session),
+            serverCertificate: configuration.security.identity?.chain.byteString,
             serverEndpoints: endpoints(url: request.endpointUrl),
+            serverSignature: signature,
             maxRequestMessageSize: UInt32(limits.messageSize)
         )
     }
@@ -78,7 +79,9 @@ extension FieldServer {
         guard let session = sessions[call.header.authenticationToken] else {
             throw ServiceFailure(.badSessionIdInvalid)
         }
-        let user = try identify(request.userIdentityToken)
+        let peer = call.peer.security
+        try checkSignature(request, session, peer)
+        let user = try identify(request, session, peer)
         if session.isActivated {
             // The same user may move the session to a new channel (Part 4, 5.7.3); ours does not change users.
             guard session.user == user else { throw ServiceFailure(.badIdentityChangeNotSupported) }
@@ -90,31 +93,12 @@ extension FieldServer {
         session.user = user
         session.isActivated = true
         session.lastUse = now
-        return ActivateSessionResponse(serverNonce: Self.random(32))
+        return ActivateSessionResponse(serverNonce: renewNonce(session))
     }
 
-    /// The user name of an identity token; nil is anonymous (Part 4, 7.40).
-    private func identify(_ token: ExtensionObject) throws(ServiceFailure) -> String? {
-        if token.typeId.isNull { return nil }
-        let anonymous: AnonymousIdentityToken?
-        let named: UserNameIdentityToken?
-        do throws(DecodingError) {
-            anonymous = try token.decoded(as: AnonymousIdentityToken.self)
-            named = try token.decoded(as: UserNameIdentityToken.self)
-        } catch {
-            throw ServiceFailure(.badIdentityTokenInvalid)
-        }
-        if anonymous != nil { return nil }
-        guard let named else { throw ServiceFailure(.badIdentityTokenRejected) }
-        guard let name = named.userName, !name.isEmpty, (named.encryptionAlgorithm ?? "").isEmpty else {
-            throw ServiceFailure(.badIdentityTokenInvalid)
-        }
-        if let user = configuration.user {
-            guard user.name == name, named.password ?? [] == Array(user.password.utf8) else {
-                throw ServiceFailure(.badUserAccessDenied)
-            }
-        }
-        return name
+    private func renewNonce(_ session: Session) -> [UInt8] {
+        session.nonce = Self.random(32)
+        return session.nonce
     }
 
     func closeSession(_ request: CloseSessionRequest, _ call: Call) throws(ServiceFailure) -> CloseSessionResponse {

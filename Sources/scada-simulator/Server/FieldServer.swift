@@ -44,8 +44,7 @@ final class FieldServer {
         var epoch: Int64
         /// Minutes of history to keep; 0 for none.
         var historyMinutes = 0.0
-        /// The only user name and password taken; nil takes any user name.
-        var user: (name: String, password: String)?
+        var security = ServerSecurity()
     }
 
     init(_ configuration: Configuration, limits: ServerLimits = ServerLimits()) {

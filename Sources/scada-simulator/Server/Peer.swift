@@ -6,6 +6,13 @@ import OPCUACodec
 protocol Peer: AnyObject {
     /// Bytes of one response body the client takes; 0 for no limit.
     var maximumResponseSize: Int { get }
+    /// Policy, mode and client of the secure channel.
+    var security: PeerSecurity { get }
     /// Sends the response to a request; dropped silently when the channel is closed already.
     func respond(_ requestID: UInt32, _ body: [UInt8])
+}
+
+extension Peer {
+    /// A channel without security.
+    var security: PeerSecurity { PeerSecurity() }
 }

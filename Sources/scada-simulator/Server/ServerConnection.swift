@@ -14,7 +14,9 @@ final class ServerConnection: ChannelInboundHandler, Peer {
     private let server: FieldServer
     private let driver: ServerDriver
     private var state = State.waitingForHello
-    private var codec = SecureChannelCodec()
+    private var codec = SecureChannelCodec(security: .unsecured(role: .server))
+    /// Of the open channel.
+    private(set) var security = PeerSecurity()
     private var limits = ChunkLimits()
     private let receiveLimit: Int
     private var context: ChannelHandlerContext?
@@ -82,7 +84,7 @@ final class ServerConnection: ChannelInboundHandler, Peer {
                 }
                 bytes.moveReaderIndex(forwardBy: header.length)
             } catch let error as SecurityError {
-                fail(Self.status(error), error.message)
+                fail(error.status, error.message)
             } catch {
                 fail(.badDecodingError, "\(error)")
             }
@@ -103,6 +105,7 @@ final class ServerConnection: ChannelInboundHandler, Peer {
             try hello(UnsafeRawBufferPointer(rebasing: chunk[MessageHeader.size...]))
         case .openSecureChannel:
             guard state != .waitingForHello else { return fail(.badTcpMessageTypeInvalid, "Hello comes first") }
+            if state == .waitingForChannel { try accept(UnsafeRawBufferPointer(chunk)) }
             try secured(chunk)
         case .message, .closeSecureChannel:
             guard state == .open else { return fail(.badTcpSecureChannelUnknown, "no secure channel is open") }
@@ -139,7 +142,7 @@ final class ServerConnection: ChannelInboundHandler, Peer {
     }
 
     private func secured(_ chunk: UnsafeMutableRawBufferPointer) throws {
-        let decoded = try codec.decode(chunk)
+        let decoded = try codec.decode(chunk, now: monotonicTime)
         if decoded.type == .closeSecureChannel { return close() }
         let part = UnsafeRawBufferPointer(rebasing: chunk[decoded.body])
         switch decoded.chunkType {
@@ -172,6 +175,29 @@ final class ServerConnection: ChannelInboundHandler, Peer {
         }
     }
 
+    private var monotonicTime: UInt64 { UInt64(max(server.now, 0)) }
+
+    /// Chooses policy and keys by the first message of a channel (Part 6, 6.7.4).
+    private func accept(_ chunk: UnsafeRawBufferPointer) throws(SecurityError) {
+        let offered = server.configuration.security
+        let (accepted, chain) = try ChannelSecurity.accepting(
+            try AsymmetricHeader.peek(chunk),
+            own: offered.identity,
+            allowed: offered.policies
+        )
+        if let chain, let store = offered.trustStore {
+            let verdict = try store.validate(
+                chain,
+                expecting: CertificateExpectation(purpose: .client, policy: accepted.policy),
+                now: server.time / 10_000_000 - 11_644_473_600
+            )
+            // What exactly is wrong is nobody's business before the client is known (Part 4, 6.1.3).
+            if let problem = verdict.problem { throw SecurityError(.badSecurityChecksFailed, problem.message) }
+        }
+        codec = SecureChannelCodec(security: accepted)
+        security = PeerSecurity(certificate: chain?.leaf)
+    }
+
     /// Part 4, 5.6.2.
     private func openChannel(_ chunk: DecodedChunk, _ body: UnsafeRawBufferPointer) throws {
         var decoder = BinaryDecoder(body)
@@ -179,9 +205,14 @@ final class ServerConnection: ChannelInboundHandler, Peer {
             return fail(.badTcpMessageTypeInvalid, "an OpenSecureChannel message without its request")
         }
         let request = try OpenSecureChannelRequest(from: &decoder)
-        guard request.securityMode == .none else {
-            return fail(.badSecurityModeRejected, "only security mode None is offered")
+        let policy = codec.security.policy
+        // Without security everybody may ask which endpoints there are (Part 4, 5.5.1).
+        let isDiscovery = policy == .none && request.securityMode == .none
+        guard isDiscovery || server.configuration.security.isOffered(policy, request.securityMode) else {
+            return fail(.badSecurityModeRejected, "this security mode is not offered with policy \(policy.name)")
         }
+        try codec.choose(mode: request.securityMode)
+        security.offer = SecurityOffer(policy: policy, mode: request.securityMode)
         if request.requestType == .renew {
             guard state == .open, chunk.channelID == channelID else {
                 return fail(.badTcpSecureChannelUnknown, "channel \(chunk.channelID) is not this connection's")
@@ -200,7 +231,15 @@ final class ServerConnection: ChannelInboundHandler, Peer {
             revisedLifetime: min(max(request.requestedLifetime, lifetime.lowerBound), lifetime.upperBound)
         )
         nextTokenID += 1
-        codec.install(channelID: channelID, tokenID: token.tokenId)
+        let nonce = try codec.makeNonce()
+        try codec.install(
+            channelID: channelID,
+            tokenID: token.tokenId,
+            clientNonce: request.clientNonce,
+            serverNonce: nonce,
+            // Part 4, 5.6.2.1: a quarter more than the lifetime.
+            expiresAt: monotonicTime + UInt64(token.revisedLifetime) * 1_250_000
+        )
         state = .open
         let response = OpenSecureChannelResponse(
             responseHeader: ResponseHeader(
@@ -208,7 +247,7 @@ final class ServerConnection: ChannelInboundHandler, Peer {
                 requestHandle: request.requestHeader.requestHandle
             ),
             securityToken: token,
-            serverNonce: nil
+            serverNonce: nonce
         )
         try send(.openSecureChannel, chunk.requestID, response.messageBody)
     }
@@ -231,7 +270,14 @@ final class ServerConnection: ChannelInboundHandler, Peer {
         let result: Result<Void, SecurityError> = body.withUnsafeBytes { region in
             do throws(SecurityError) {
                 return .success(
-                    try codec.encode(type, requestID: requestID, body: region, limits: limits, into: &output)
+                    try codec.encode(
+                        type,
+                        requestID: requestID,
+                        body: region,
+                        limits: limits,
+                        now: monotonicTime,
+                        into: &output
+                    )
                 )
             } catch {
                 return .failure(error)
@@ -303,17 +349,5 @@ final class ServerConnection: ChannelInboundHandler, Peer {
         assembling = nil
         driver.closed(self)
         server.closed(self)
-    }
-
-    private static func status(_ error: SecurityError) -> StatusCode {
-        switch error.code {
-        case .badTcpMessageTypeInvalid: .badTcpMessageTypeInvalid
-        case .badTcpMessageTooLarge: .badTcpMessageTooLarge
-        case .badTcpSecureChannelUnknown: .badTcpSecureChannelUnknown
-        case .badSecureChannelTokenUnknown: .badSecureChannelTokenUnknown
-        case .badSequenceNumberInvalid: .badSequenceNumberInvalid
-        case .badSecurityPolicyRejected: .badSecurityPolicyRejected
-        default: .badSecurityChecksFailed
-        }
     }
 }

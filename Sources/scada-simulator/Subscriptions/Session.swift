@@ -1,4 +1,5 @@
 import OPCUACodec
+import OPCUASecurity
 
 /// One session (Part 4, 5.7): outlives the TCP connections it is used over.
 ///
@@ -31,8 +32,13 @@ final class Session {
     /// The connection it was created or activated on; nil after that one closed.
     weak var peer: (any Peer)?
     var isActivated = false
-    /// The user name; nil is anonymous.
+    /// The user name, or a user certificate's thumbprint; nil is anonymous.
     var user: String?
+    /// The application that made the session, and under which policy.
+    let certificate: Certificate?
+    let policy: SecurityPolicy
+    /// What the next ActivateSession has to sign or encrypt with.
+    var nonce: [UInt8] = []
     var lastUse: Int64
 
     var publishCalls: [PublishCall] = []
@@ -62,6 +68,8 @@ final class Session {
         self.timeout = timeout
         self.maximumResponseSize = maximumResponseSize
         self.peer = peer
+        certificate = peer.security.certificate
+        policy = peer.security.offer.policy
         lastUse = now
     }
 
