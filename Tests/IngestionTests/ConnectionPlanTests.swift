@@ -55,6 +55,19 @@ import TimescaleStore
         #expect(short.configuration.securityPolicyURI == long.configuration.securityPolicyURI)
     }
 
+    @Test func usersMayComeWithACertificate() throws {
+        let plan = try plan(record { $0.username = "x509:pump-7.north_2" })
+        #expect(
+            plan.configuration.identity
+                == .x509(certificatePath: "users/pump-7.north_2.pem", privateKeyPath: "users/pump-7.north_2.key")
+        )
+    }
+
+    @Test(arguments: ["", "../own/private/key", ".hidden", "a/b", "ä", String(repeating: "a", count: 129)])
+    func namesOfCertificatesAreNoPaths(_ name: String) {
+        #expect(throws: RowProblem.self) { try plan(record { $0.username = "x509:" + name }) }
+    }
+
     @Test func passwordsAreOpenedAndNeverQuoted() throws {
         let good = try plan(
             record {

@@ -59,7 +59,17 @@ package struct ConnectionPlan: Sendable {
             )
         }
         var identity = ConnectionConfiguration.Identity.anonymous
-        if let name = record.username, !name.isEmpty {
+        if let name = record.username, let certificate = Self.certificateName(name) {
+            guard Self.isFileName(certificate) else {
+                throw wrong(
+                    "username \(name) names no user certificate: after x509: come letters, digits, \".\", \"_\" and \"-\""
+                )
+            }
+            identity = .x509(
+                certificatePath: defaults.userFolder + "/" + certificate + ".pem",
+                privateKeyPath: defaults.userFolder + "/" + certificate + ".key"
+            )
+        } else if let name = record.username, !name.isEmpty {
             var password = ""
             if let stored = record.password, !stored.isEmpty {
                 do { password = try openPassword(stored) } catch {
@@ -90,6 +100,21 @@ package struct ConnectionPlan: Sendable {
             case .failure(let problem): problems.append(problem)
             }
         }
+    }
+
+    /// `x509:NAME` in `username`: the user proves with a certificate who it is (Part 4, 7.41.5).
+    private static func certificateName(_ username: String) -> String? {
+        let prefix = "x509:"
+        return username.hasPrefix(prefix) ? String(username.dropFirst(prefix.count)) : nil
+    }
+
+    /// Whether a name from the database may become part of a path.
+    private static func isFileName(_ name: String) -> Bool {
+        name.utf8.count <= 128 && name.first != "." && !name.isEmpty
+            && name.utf8.allSatisfy {
+                ($0 | 0x20 >= 0x61 && $0 | 0x20 <= 0x7A) || ($0 >= 0x30 && $0 <= 0x39) || $0 == 0x2E || $0 == 0x2D
+                    || $0 == 0x5F
+            }
     }
 
     private static func plan(_ tag: TagRecord) -> Result<PlannedTag, RowProblem> {
@@ -135,6 +160,8 @@ package struct ConnectionDefaults: Sendable, Equatable {
     package var maximumAttempts = 5
     package var allowPlaintextPassword = false
     package var allowDeprecatedPolicies = false
+    /// Where users' certificates lie: `users` in OPC_PKI_DIR.
+    package var userFolder = "users"
     /// The ApplicationUri of the own certificate.
     package var applicationURI = "urn:scada-ingestion"
 

@@ -11,6 +11,7 @@ extension Settings.OPC {
         defaults.maximumAttempts = maxReconnectAttempts
         defaults.allowPlaintextPassword = allowPlaintextPassword
         defaults.allowDeprecatedPolicies = allowDeprecatedPolicies
+        defaults.userFolder = pkiDirectory + "/users"
         return defaults
     }
 }

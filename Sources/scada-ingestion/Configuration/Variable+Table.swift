@@ -75,7 +75,7 @@ extension Variable {
             "OPC_PKI_DIR",
             .opc,
             \.opc.pkiDirectory,
-            "Folder of certificates: own/, trusted/, issuers/, rejected/. Made when it is missing."
+            "Folder of certificates: own/, trusted/, issuers/, rejected/, users/. Made when it is missing."
         ),
         .flag(
             "OPC_ALLOW_DEPRECATED_POLICIES",

@@ -9,6 +9,7 @@ import dataclasses
 import datetime
 import json
 import logging
+import pathlib
 import sys
 import time
 
@@ -17,6 +18,7 @@ from asyncua.crypto.permission_rules import User, UserRole
 from asyncua.server.history import HistoryDict
 from asyncua.server.internal_subscription import InternalSubscription
 from asyncua.server.user_managers import UserManager
+from cryptography.hazmat.primitives import serialization
 
 EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
 NAMESPACE = "urn:scada-ingestion:system-tests"
@@ -31,13 +33,23 @@ class KeptHistory(HistoryDict):
 
 
 class Users(UserManager):
-    def __init__(self, known):
+    """Names with their passwords, and the DER of users' certificates. Where there are none everybody is welcome."""
+
+    def __init__(self, known, certificates):
         self.known = known
+        self.certificates = certificates
 
     def get_user(self, iserver, username=None, password=None, certificate=None):
-        if not self.known or self.known.get(username) == password:
-            return User(role=UserRole.User)
-        return None
+        if username is not None:
+            welcome = not self.known or self.known.get(username) == password
+        elif self.certificates:
+            # An anonymous user comes with the application's certificate.
+            if certificate is not None and not isinstance(certificate, bytes):
+                certificate = certificate.public_bytes(serialization.Encoding.DER)
+            welcome = certificate in self.certificates
+        else:
+            welcome = not self.known
+        return User(role=UserRole.User) if welcome else None
 
 
 def complete_transfer(service):
@@ -86,21 +98,34 @@ class CounterServer:
         self.writer = None
         self.storage = None
 
-    async def configure(self, port, tags, history=False, users=None, transfers=True):
+    async def configure(self, port, tags, history=False, users=None, transfers=True, security=None):
         """Starts serving `tags` counters named Tag00000 … on opc.tcp://127.0.0.1:port/counters.
 
-        Without `transfers` a transferred subscription falls silent for ever, as asyncua has it.
+        Without `transfers` a transferred subscription falls silent for ever, as asyncua has it. `security` is an object:
+        `policies` (names of asyncua's SecurityPolicyType), `certificate` and `private_key` (paths), `uri`,
+        `users` (paths of DER certificates).
         """
-        self.options = {"port": port, "history": history, "users": users or {}, "transfers": transfers}
+        self.options = {
+            "port": port, "history": history, "users": users or {}, "transfers": transfers, "security": security or {},
+        }
         self.counters = {f"Tag{number:05}": None for number in range(tags)}
         return await self.start_server()
 
     async def start_server(self):
-        self.server = Server(user_manager=Users(self.options["users"]))
+        certificates = [pathlib.Path(each).read_bytes() for each in self.options["security"].get("users", [])]
+        self.server = Server(user_manager=Users(self.options["users"], certificates))
         await self.server.init()
         self.server.set_endpoint(f"opc.tcp://127.0.0.1:{self.options['port']}/counters")
         self.server.set_server_name("counters")
-        self.server.set_security_policy([ua.SecurityPolicyType.NoSecurity])
+        security = self.options["security"]
+        names = security.get("policies", ["NoSecurity"])
+        self.server.set_security_policy([getattr(ua.SecurityPolicyType, name) for name in names])
+        if security:
+            await self.server.set_application_uri(security["uri"])
+            await self.server.load_certificate(security["certificate"])
+            await self.server.load_private_key(security["private_key"])
+            tokens = [ua.AnonymousIdentityToken, ua.UserNameIdentityToken, ua.X509IdentityToken]
+            self.server.set_identity_tokens(tokens)
         self.namespace = await self.server.register_namespace(NAMESPACE)
         self.tags = {}
         for name in list(self.counters):
