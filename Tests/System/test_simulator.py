@@ -1,6 +1,8 @@
 """scada-simulator against asyncua as a client: every policy and mode, every kind of user."""
 import asyncio
 import itertools
+import socket
+import struct
 
 import pytest
 from asyncua import Client, ua
@@ -71,6 +73,40 @@ def test_what_is_not_offered_is_refused(make_simulator, people):
     for refused in [("Basic256Sha256", "SignAndEncrypt"), ("Basic256Sha256", "Sign", "a", "b"), ("None", "None", "a", "b")]:
         with pytest.raises((ua.UaError, ConnectionError, TimeoutError)):
             asyncio.run(read(simulator.url, people, *refused))
+
+
+def test_a_client_is_dialled(make_simulator):
+    """Reverse connect, byte by byte (Part 6, 7.1.2.6): ReverseHello, and after the client's Hello the next connection."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(20)
+        simulator = make_simulator("--reverse-connect", f"127.0.0.1:{listener.getsockname()[1]}", wells=1)
+        for _ in range(2):
+            # What is closed unused comes again.
+            connection, _ = listener.accept()
+            connection.close()
+        connection, _ = listener.accept()
+        with connection:
+            connection.settimeout(20)
+            uri, url = f"urn:scada-simulator:{simulator.port}".encode(), simulator.url.encode()
+            fields = struct.pack("<I", len(uri)) + uri + struct.pack("<I", len(url)) + url
+            message = b"RHEF" + struct.pack("<I", 8 + len(fields)) + fields
+            assert receive(connection, len(message)) == message
+            connection.sendall(b"HELF" + struct.pack("<IIIIIIi", 32, 0, 65535, 65535, 0, 0, -1))
+            assert receive(connection, 28)[:8] == b"ACKF" + struct.pack("<I", 28)
+            # In use: the next connection waits for when it ends.
+            following, _ = listener.accept()
+            with following:
+                following.settimeout(20)
+                assert receive(following, 4) == b"RHEF"
+
+
+def receive(connection, count):
+    received = b""
+    while len(received) < count:
+        more = connection.recv(count - len(received))
+        assert more, f"the connection ended after {received!r}"
+        received += more
+    return received
 
 
 def test_a_client_has_to_be_trusted_where_that_is_asked(make_simulator, people, tmp_path):

@@ -69,6 +69,13 @@ struct SimulatorCommand: AsyncParsableCommand {
     var controlPort: Int?
     @Option(help: ArgumentHelp("Keep this much history for HistoryRead; 0 keeps none.", valueName: "minutes"))
     var history = 0.0
+    @Option(
+        help: ArgumentHelp(
+            "Dial this client, which then needs not dial the servers (reverse connect). May be repeated.",
+            valueName: "host:port"
+        )
+    )
+    var reverseConnect: [String] = []
     @Flag(help: "No line every second.")
     var quiet = false
     @Flag(help: "Print SQL that registers the wells in a tenant's database, and exit.")
@@ -106,9 +113,22 @@ struct SimulatorCommand: AsyncParsableCommand {
                 "--history times --rate comes to more than the \(History.maximumSamples) values that are kept"
             )
         }
+        guard reverseConnect.allSatisfy({ Self.target($0) != nil }) else {
+            throw ValidationError("--reverse-connect has to be host:port")
+        }
         guard (50...3_600_000).contains(publishingInterval) else {
             throw ValidationError("--publishing-interval has to be 50 to 3600000")
         }
+    }
+
+    /// `host:port`, the host perhaps an IPv6 address in brackets.
+    static func target(_ text: String) -> (host: String, port: Int)? {
+        guard let colon = text.lastIndex(of: ":"), let port = UInt16(text[text.index(after: colon)...]), port > 0 else {
+            return nil
+        }
+        var host = text[..<colon]
+        if host.first == "[", host.last == "]" { host = host.dropFirst().dropLast() }
+        return host.isEmpty ? nil : (String(host), Int(port))
     }
 
     private var resolved: (wells: Int, rate: Double) {
@@ -145,6 +165,7 @@ struct SimulatorCommand: AsyncParsableCommand {
             threads: threads,
             duration: duration,
             identities: identities,
+            reverseTargets: reverseConnect.compactMap(Self.target),
             history: history,
             controlPort: controlPort,
             summaryPath: summary,

@@ -22,6 +22,7 @@ struct SimulatorRun: Sendable {
     var duration: Double?
     /// ApplicationUri and security of each server.
     var identities: [(uri: String, security: ServerSecurity)]
+    var reverseTargets: [(host: String, port: Int)] = []
     /// Minutes; 0 keeps none.
     var history: Double
     var controlPort: Int?
@@ -98,7 +99,8 @@ struct SimulatorRun: Sendable {
             applicationURI: identities[index].uri,
             epoch: clock.epoch,
             historyMinutes: history,
-            security: identities[index].security
+            security: identities[index].security,
+            reverseTargets: reverseTargets
         )
         do {
             let driver = try await ServerDriver.start(configuration, host: host, port: port, loop: loop, clock: clock)

@@ -45,6 +45,8 @@ final class FieldServer {
         /// Minutes of history to keep; 0 for none.
         var historyMinutes = 0.0
         var security = ServerSecurity()
+        /// Clients to dial.
+        var reverseTargets: [(host: String, port: Int)] = []
     }
 
     init(_ configuration: Configuration, limits: ServerLimits = ServerLimits()) {

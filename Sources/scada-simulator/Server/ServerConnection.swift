@@ -30,8 +30,12 @@ final class ServerConnection: ChannelInboundHandler, Peer {
     private var output: [UInt8] = []
     private var isFlushScheduled = false
 
-    init(server: FieldServer, driver: ServerDriver) {
+    /// The client that was dialled, until its Hello has come; nil where the client dialled.
+    private var dialled: ServerDriver.ReverseTarget?
+
+    init(server: FieldServer, driver: ServerDriver, dialled: ServerDriver.ReverseTarget? = nil) {
         self.server = server
+        self.dialled = dialled
         self.driver = driver
         receiveLimit = server.limits.chunkSize
     }
@@ -42,6 +46,24 @@ final class ServerConnection: ChannelInboundHandler, Peer {
         self.context = context
         driver.opened(self)
         if driver.isFrozen { setFrozen(true) }
+    }
+
+    func channelActive(context: ChannelHandlerContext) {
+        if dialled != nil { sendReverseHello() }
+        context.fireChannelActive()
+    }
+
+    /// Part 6, 7.1.2.6.
+    private func sendReverseHello() {
+        let configuration = server.configuration
+        let size = 16 + configuration.applicationURI.utf8.count + configuration.endpointURL.utf8.count
+        var encoder = BinaryEncoder(reservingCapacity: size)
+        encoder.integer(MessageHeader.MessageType.reverseHello.rawValue | 0x4600_0000)
+        encoder.integer(UInt32(size))
+        encoder.string(configuration.applicationURI)
+        encoder.string(configuration.endpointURL)
+        output += encoder.bytes
+        scheduleFlush()
     }
 
     func handlerRemoved(context: ChannelHandlerContext) { self.context = nil }
@@ -124,6 +146,10 @@ final class ServerConnection: ChannelInboundHandler, Peer {
         let message = Int(try decoder.uint32())
         let chunks = Int(try decoder.uint32())
         _ = try decoder.string()
+        if let dialled {
+            self.dialled = nil
+            driver.taken(dialled)
+        }
         guard receives >= 8_192 else {
             return fail(.badConnectionRejected, "a client has to take chunks of at least 8192 bytes")
         }
@@ -349,5 +375,9 @@ final class ServerConnection: ChannelInboundHandler, Peer {
         assembling = nil
         driver.closed(self)
         server.closed(self)
+        if let dialled {
+            self.dialled = nil
+            driver.dialAgain(dialled)
+        }
     }
 }

@@ -6,7 +6,7 @@ import NIOPosix
 /// Confined to that loop but for ``start(_:host:port:loop:clock:)`` and what hops onto it.
 final class ServerDriver {
     let server: FieldServer
-    private let loop: any EventLoop
+    let loop: any EventLoop
     private let clock: RunClock
     private let host: String
     /// What was asked for; 0 means any, and is then replaced by what was given.
@@ -15,6 +15,7 @@ final class ServerDriver {
     private var connections: [ObjectIdentifier: ServerConnection] = [:]
     private var waiting: [ServerConnection] = []
     private var ticking: RepeatedTask?
+    private(set) var isStopped = false
 
     /// How often the field moves on and subscriptions are looked at.
     static let tick = TimeAmount.milliseconds(50)
@@ -54,7 +55,12 @@ final class ServerDriver {
             return NIOLoopBound(driver, eventLoop: loop)
         }.get()
         try await loop.flatSubmit { bound.value.listen() }.get()
-        try await loop.submit { bound.value.run() }.get()
+        try await loop.submit {
+            bound.value.run()
+            for (host, port) in configuration.reverseTargets {
+                bound.value.dial(ReverseTarget(host: host, port: port))
+            }
+        }.get()
         return bound
     }
 
@@ -169,6 +175,7 @@ final class ServerDriver {
 
     /// Closes the listener and every connection.
     func stop() {
+        isStopped = true
         ticking?.cancel()
         listener?.close(promise: nil)
         for connection in connections.values { connection.close() }
