@@ -32,6 +32,8 @@ package actor OPCUAConnection {
     var straySubscriptions: Set<UInt32> = []
     /// New subscriptions are about to be made: what was received under the old ones has to be processed before.
     var isDraining = false
+    /// When the connection that worked last broke.
+    private var lostAt: NIODeadline?
     private var loggedAt: NIODeadline?
     private var loggedCode: OPCUAClientError.Code?
     private var pendingUpdate: [MonitoredItemSpecification]?
@@ -224,6 +226,7 @@ package actor OPCUAConnection {
         closeChannel(error)
         if isStopping { return }
         status.lastError = error
+        lostAt = lostAt ?? .now()
         logger.warning("connection lost", metadata: ["error": "\(error)"])
         if wasProven {
             // Reconnect at once.
@@ -401,9 +404,14 @@ package actor OPCUAConnection {
         ladder.proven()
         backoff.succeeded()
         servers.succeeded()
-        if status.failedAttempts > 0 {
-            logger.info("connected", metadata: ["failed_attempts": "\(status.failedAttempts)"])
+        var metadata: Logger.Metadata = [
+            "endpoint": "\(status.endpointURL ?? "")", "failed_attempts": "\(status.failedAttempts)",
+        ]
+        if let lostAt {
+            metadata["outage_ms"] = "\((NIODeadline.now() - lostAt).nanoseconds / 1_000_000)"
+            self.lostAt = nil
         }
+        logger.info("connected", metadata: metadata)
         status.failedAttempts = 0
         status.lastError = nil
         setState(.connected)
