@@ -142,6 +142,12 @@ struct JournalLedger {
         rows.forget(below: position)
     }
 
+    /// The database knows less than it did: what it lacks and is still here counts as not stored again. The rows are not
+    /// counted anew, so the backlog's count goes without them.
+    mutating func rewind(to position: Int64) {
+        forgotten = min(forgotten, max(position, oldest))
+    }
+
     mutating func retain(from position: Int64) {
         retained = max(retained ?? 0, position)
     }
@@ -151,6 +157,13 @@ struct JournalLedger {
     func removableSegments() -> ArraySlice<SegmentEntry> {
         guard let keeper = segments.lastIndex(where: \.isDurable) else { return [] }
         return segments[..<keeper].prefix { $0.isSealed && ($0.end <= removable || $0.isGivenUp) }
+    }
+
+    /// Takes ``removableSegments()`` out of use: nobody reads them from now on, only their files are still to be removed.
+    mutating func takeRemovable() -> [SegmentEntry] {
+        let taken = removableSegments()
+        for index in taken.indices { segments[index].isGivenUp = true }
+        return Array(taken)
     }
 
     /// Whether the last segment is worth replacing by an empty one because nobody needs what is in it.

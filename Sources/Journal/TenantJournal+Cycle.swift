@@ -160,7 +160,7 @@ extension TenantJournal {
             writer.removeSpares()
             writer.trimActive()
         }
-        for segment in state.withLock({ Array($0.ledger.removableSegments()) }) where removeFile(segment) {
+        for segment in state.withLock({ $0.ledger.takeRemovable() }) where removeFile(segment) {
             state.withLock { state in
                 state.ledger.remove(segment.index)
                 book(&state)

@@ -161,6 +161,16 @@ package final class TenantJournal: Sendable {
         changeLedger { $0.forget(upTo: position.rawValue) }
     }
 
+    /// The database's checkpoint was found further back than ``forget(upTo:)`` said, because it was restored from a backup:
+    /// the records from `position` on that are still there are not stored after all, and stay until they are.
+    /// - Returns: where they begin, at or behind `position`: what lies between is gone.
+    package func rewind(to position: JournalPosition) -> JournalPosition {
+        state.withLock { state in
+            state.ledger.rewind(to: position.rawValue)
+            return JournalPosition(rawValue: max(position.rawValue, state.ledger.oldest))
+        }
+    }
+
     /// Records from `position` on stay, even when forgotten, because recovery still needs them. Until the first call nothing
     /// is kept that way, so call it before the first ``forget(upTo:)``. Never goes back.
     package func retain(from position: JournalPosition) {

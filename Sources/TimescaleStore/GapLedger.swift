@@ -66,6 +66,7 @@ package struct GapLedger: Sendable {
                 FROM unnest($1::text[], $2::text[], $3::text[], $4::int8[], $5::int8[], $6::text[], $7::int8[], $8::int8[],
                     $9::int8[]) AS n (id, connection, tag, started, ended, cause, lost, healed, recovered)
                 ON CONFLICT (id) DO UPDATE SET
+                    started_at = least(EXCLUDED.started_at, g.started_at),
                     ended_at = coalesce(EXCLUDED.ended_at, g.ended_at),
                     readings_lost = coalesce(EXCLUDED.readings_lost, g.readings_lost),
                     healed_at = coalesce(EXCLUDED.healed_at, g.healed_at),

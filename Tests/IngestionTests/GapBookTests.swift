@@ -21,13 +21,52 @@ import TimescaleStore
 
     @Test func overflowsOfOneTagAreOneGapUntilWritten() {
         let book = GapBook()
-        #expect(book.note(overflow("a", 10, 20)))
-        #expect(!book.note(overflow("a", 20, 30)))
-        #expect(book.note(overflow("b", 5, 6)))
-        let taken = book.take().sorted { ($0.tagNodeID ?? "") < ($1.tagNodeID ?? "") }
+        #expect(book.note(overflow("a", 10, 20)).isNew)
+        let merged = book.note(overflow("a", 20, 30))
+        #expect(!merged.isNew && merged.gap.startedAtMicros == 10 && merged.gap.endedAtMicros == 30)
+        #expect(book.note(overflow("b", 5, 6)).isNew)
+        let taken = book.take().map(\.gap).sorted { ($0.tagNodeID ?? "") < ($1.tagNodeID ?? "") }
         #expect(taken.map(\.startedAtMicros) == [10, 5] && taken.map(\.endedAtMicros) == [30, 6])
         #expect(book.isEmpty)
-        #expect(book.note(overflow("a", 40, 50)))
+        #expect(book.note(overflow("a", 40, 50)).isNew)
+    }
+
+    @Test func aGapThatIsBeingFilledTakesNothingIn() {
+        let book = GapBook()
+        let filling = overflow("a", 10, 20)
+        #expect(book.note(filling, merges: false).isNew)
+        #expect(book.note(overflow("a", 20, 30)).isNew)
+        #expect(!book.note(overflow("a", 30, 40)).isNew)
+        var healed = filling
+        healed.healedAtMicros = 99
+        #expect(book.note(healed).isNew)
+        let taken = book.take().map(\.gap).sorted { $0.startedAtMicros < $1.startedAtMicros }
+        #expect(taken.map(\.startedAtMicros) == [10, 20] && taken.map(\.endedAtMicros) == [20, 40])
+        #expect(taken.map(\.healedAtMicros) == [99, nil])
+    }
+
+    @Test func whatAFullJournalGaveUpIsCountedTogether() {
+        let book = GapBook()
+        func abandoned(_ start: Int64, _ lost: Int64) -> GapRecord {
+            GapRecord(
+                connectionID: connection,
+                startedAtMicros: start,
+                endedAtMicros: start + 5,
+                cause: IntakeGap.Cause.journalFull.rawValue,
+                readingsLost: lost
+            )
+        }
+        book.note(abandoned(10, 3))
+        let first = book.take()
+        // The database is away for long: however often it is tried, one gap grows.
+        for round in 1...100 as ClosedRange<Int64> {
+            book.note(abandoned(10 + round * 5, 2))
+            if round == 50 { book.putBack(first) }
+        }
+        let taken = book.take().map(\.gap)
+        #expect(taken.count == 1 && taken.first?.id == first.first?.gap.id)
+        #expect(taken.first?.readingsLost == 203)
+        #expect(taken.first?.startedAtMicros == 10 && taken.first?.endedAtMicros == 515)
     }
 
     @Test func whatCouldNotBeWrittenComesBack() {
@@ -38,7 +77,7 @@ import TimescaleStore
         gap.healedAtMicros = 9
         _ = book.note(gap)
         book.putBack(taken)
-        #expect(book.take().map(\.healedAtMicros) == [9], "the newer state of a gap wins")
+        #expect(book.take().map(\.gap.healedAtMicros) == [9], "the newer state of a gap wins")
     }
 }
 

@@ -67,6 +67,24 @@ extension JournalLedger {
         #expect((ledger.forgotten, ledger.backlogRows, ledger.oldestUnforgottenReceivedAt) == (150, 0, nil))
     }
 
+    @Test func whatADatabaseLacksAgainIsKeptAgain() {
+        var ledger = JournalLedger.filled()
+        ledger.forget(upTo: 600)
+        ledger.rewind(to: 250)
+        #expect(ledger.forgotten == 250)
+        #expect(ledger.removableNumbers == [1])
+        #expect(ledger.flushBoundary(from: 250, maximumRows: 5).end == 600, "all of it is to be stored again")
+        #expect(ledger.segmentToDrop()?.index == 1)
+        ledger.rewind(to: 300)
+        #expect(ledger.forgotten == 250, "never forward")
+        ledger.forget(upTo: 600)
+        #expect(ledger.takeRemovable().map(\.index) == [1, 2])
+        #expect(ledger.oldest == 400, "what is being removed is not there any more")
+        ledger.rewind(to: 0)
+        #expect(ledger.forgotten == 400)
+        #expect(ledger.segment(holding: 0)?.index == 3)
+    }
+
     @Test func whatIsNotDurableIsNotForgotten() {
         var ledger = JournalLedger()
         ledger.append(3)

@@ -106,6 +106,28 @@ import Testing
         }
     }
 
+    @Test func whatWasForgottenIsReadAgainAsFarAsItIsThere() async throws {
+        var bench = try Bench()
+        bench.configuration.segmentBytes = 4096
+        try await bench.run { directory, journal, _ in
+            let appended = try journal.fill(1...200)
+            await directory.syncNow()
+            journal.forget(upTo: JournalPosition(rawValue: appended[149].end))
+            await directory.syncNow()
+            let oldest = journal.oldestPosition
+            #expect(oldest > .start)
+            #expect(journal.rewind(to: .start) == oldest, "what is gone is gone")
+            let middle = JournalPosition(rawValue: appended[120].start)
+            #expect(journal.committedPosition == oldest)
+            #expect(try journal.readAll(from: oldest).records.last == appended[199])
+            journal.forget(upTo: JournalPosition(rawValue: appended[199].end))
+            #expect(journal.rewind(to: middle) == max(middle, oldest))
+            await directory.syncNow()
+            let read = try journal.readAll(from: middle)
+            #expect(read.records == Array(appended[120...]), "it stays until it is stored again")
+        }
+    }
+
     @Test func forgottenSegmentsGo() async throws {
         var bench = try Bench()
         bench.configuration.segmentBytes = 4096

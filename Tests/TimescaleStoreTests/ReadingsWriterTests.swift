@@ -48,6 +48,46 @@ struct ReadingsWriterTests {
         await tenant.pool.close()
     }
 
+    @Test(arguments: [PrivatePostgres.Flavour.plain, .timescale])
+    func tellsWhereARestoredDatabaseStops(_ flavour: PrivatePostgres.Flavour) async throws {
+        guard PrivatePostgres.isAvailable(flavour) else { return }
+        let tenant = try await TestTenant(flavour)
+        let (connection, silent, journal) = (UUID(), UUID(), UUID())
+        _ = try await tenant.ask(
+            """
+            INSERT INTO scada_connections (id, name, endpoint_url, security_mode, security_policy)
+            VALUES ('\(connection)', 'a', 'opc.tcp://a:4840', 'None', 'None'),
+                   ('\(silent)', 'b', 'opc.tcp://b:4840', 'None', 'None');
+            INSERT INTO tag_mappings (id, connection_id, well_id, opc_node_id, data_type) VALUES
+                (gen_random_uuid(), '\(connection)', '\(well(1))', 'ns=2;s=fast', 'Double'),
+                (gen_random_uuid(), '\(connection)', '\(well(2))', 'ns=2;s=other', 'Double'),
+                (gen_random_uuid(), '\(connection)', '\(well(2))', 'ns=2;s=slow', 'Double'),
+                (gen_random_uuid(), '\(silent)', '\(well(3))', 'ns=2;s=never', 'Double')
+            """
+        )
+        let writer = tenant.writer
+        #expect(try await writer.storedUntil(in: tenant.url, journalID: journal).isEmpty)
+        _ = try await writer.prepareCheckpoint(in: tenant.url, journalID: journal, startingAt: 0)
+        _ = try await tenant.ask(
+            "UPDATE ingest_checkpoints SET updated_at = timestamptz '2026-03-01 12:00:00+00' WHERE journal_id = '\(journal)'"
+        )
+        let noon = march + 12 * hour
+        var rows = RowMaker()
+        for second in 1...120 as ClosedRange<Int64> {
+            rows.add(well: well(1), tag: "ns=2;s=fast", micros: noon - second * 1_000_000, value: 1)
+        }
+        rows.add(well: well(2), tag: "ns=2;s=other", micros: noon - 4_000_000, value: 1)
+        rows.add(well: well(2), tag: "ns=2;s=slow", micros: noon - hour, value: 1)
+        // A clock that runs ahead tells nothing.
+        rows.add(well: well(1), tag: "ns=2;s=fast", micros: noon + 6 * hour, value: 1)
+        try await tenant.store(rows)
+        #expect(
+            try await writer.storedUntil(in: tenant.url, journalID: journal)
+                == [connection: noon - 4_000_000, silent: noon - 60_000_000]
+        )
+        await tenant.pool.close()
+    }
+
     @Test func everyColumnArrivesAsItIs() async throws {
         let tenant = try await TestTenant(.plain)
         var rows = RowMaker()

@@ -24,6 +24,12 @@ package struct IntakeGap: Sendable, Equatable {
         case notificationsLost = "notifications_lost"
         /// The server's queue of an item was full: the overflow bit.
         case queueOverflow = "queue_overflow"
+        /// The journal was full and gave up its oldest records (JOURNAL_FULL_POLICY=drop-oldest).
+        case journalFull = "journal_full"
+        /// A part of the journal cannot be read.
+        case journalDamaged = "journal_damaged"
+        /// The tenant's database was put back to an earlier state, and the journal does not reach back to it.
+        case databaseRestored = "database_restored"
     }
 
     package var cause: Cause
@@ -307,13 +313,12 @@ package final class ConnectionIntake: NotificationConsumer, @unchecked Sendable 
 
     private func take(_ happened: [ReadingEncoder.Event], _ context: NotificationContext) {
         if openGap != nil, openGap?.firstAt == nil { openGap?.firstAt = context.receivedAtUnixMicroseconds }
+        var overflows: [TagHole] = []
         for event in happened {
             switch event {
             case .overflow(let handle, let after, let until):
                 guard let key = table.key(of: handle) else { continue }
-                events.gap(
-                    IntakeGap(cause: .queueOverflow, key: key, startedAt: min(after ?? until, until), endedAt: until)
-                )
+                overflows.append(TagHole(key: key, after: min(after ?? until, until), until: until))
             case .first(let handle, let before, let at):
                 guard openGap != nil, let key = table.key(of: handle) else { continue }
                 openGap?.awaited.remove(handle)
@@ -322,7 +327,37 @@ package final class ConnectionIntake: NotificationConsumer, @unchecked Sendable 
                 }
             }
         }
+        report(overflows)
         if let gap = openGap, gap.awaited.isEmpty { closeGap(gap.startedAt) }
+    }
+
+    /// Holes of one notification up to this number are a gap for each tag, more are one for all tags.
+    private static let separateOverflows = 20
+
+    private func report(_ overflows: [TagHole]) {
+        if overflows.count <= Self.separateOverflows {
+            for hole in overflows {
+                events.gap(
+                    IntakeGap(
+                        cause: .queueOverflow,
+                        key: hole.key,
+                        startedAt: hole.after,
+                        endedAt: hole.until,
+                        holes: hole.after < hole.until ? [hole] : []
+                    )
+                )
+            }
+        } else if let start = overflows.map(\.after).min(), let end = overflows.map(\.until).max() {
+            events.gap(
+                IntakeGap(
+                    cause: .queueOverflow,
+                    key: nil,
+                    startedAt: start,
+                    endedAt: end,
+                    holes: overflows.filter { $0.after < $0.until }
+                )
+            )
+        }
     }
 
     /// All first values came, or were waited for long enough: the gap has its bounds.

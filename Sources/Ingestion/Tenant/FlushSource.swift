@@ -11,7 +11,14 @@ final class FlushSource: Sendable {
     private struct State {
         /// Timestamps of some rows, microseconds since 1970, and for how many rows each stands.
         var samples: [(microseconds: Int64, rows: Int)] = []
-        var damage: [JournalError] = []
+        var damage: [Damage] = []
+    }
+
+    /// A part of the journal that could not be read, and the times of what lies beside it, microseconds since 1970.
+    struct Damage {
+        var error: JournalError
+        var after: Int64?
+        var until: Int64?
     }
 
     private let state = Mutex(State())
@@ -30,10 +37,15 @@ final class FlushSource: Sendable {
         var state = State()
         let reader = journal.makeReader()
         var position = from
+        var latest: Int64?
         while position < to {
             do {
                 position = try reader.read(from: position, upTo: to) { header, payload in
                     position = header.endPosition
+                    if let last = state.damage.indices.last, state.damage[last].until == nil {
+                        state.damage[last].until = header.latestMicroseconds
+                    }
+                    latest = max(latest ?? .min, header.latestMicroseconds)
                     guard header.kind == .readings, header.rowCount > 0 else { return }
                     try sink(payload)
                     // What comes from history is late by nature and says nothing about this program.
@@ -41,7 +53,7 @@ final class FlushSource: Sendable {
                 }
             } catch let error as JournalError {
                 guard let resume = error.resumePosition, resume > position else { throw error }
-                state.damage.append(error)
+                state.damage.append(Damage(error: error, after: latest))
                 position = resume
             }
         }
@@ -78,5 +90,5 @@ final class FlushSource: Sendable {
         }
     }
 
-    var damage: [JournalError] { state.withLock { $0.damage } }
+    var damage: [Damage] { state.withLock { $0.damage } }
 }

@@ -63,6 +63,8 @@ actor Tenant {
     /// Gaps being filled from history, oldest first for each connection; one task a connection works on them.
     private var healings: [UUID: [Healing]] = [:]
     private var healers: [UUID: Task<Void, Never>] = [:]
+    /// Until when connections whose servers had no history are not asked for it after an overflow.
+    private var withoutHistory: [UUID: ContinuousClock.Instant] = [:]
     private var reportedProblems: Set<RowProblem> = []
 
     /// Bytes of journal after which the tags' states are written anew, so that the journal before may go: many times what
@@ -73,6 +75,8 @@ actor Tenant {
     }
     /// Gaps of a connection that wait to be filled; more stay as they are.
     private static let healingBound = 32
+    /// For how long a server that had no history is not asked for it after an overflow.
+    private static let historyPause: Duration = .seconds(600)
     /// Readings of one tag read from history over one gap.
     private static let historyBound = 1_000_000
 
@@ -202,6 +206,11 @@ actor Tenant {
             writer?.doorbell.ring()
         }
         let logger = logger
+        events.onAbandoned = { [weak self] _, records in
+            // Told by the journal's thread, which must not wait.
+            let gaps = Self.abandoned(records)
+            Task { await self?.record(gaps) }
+        }
         events.onStateChange = { _, state in
             if state == .open {
                 logger.notice("the journal takes readings again")
@@ -314,10 +323,13 @@ actor Tenant {
     private func startWriter() {
         guard let journal, !isStopping else { return }
         let shared = shared
+        let metrics = metrics
+        let logger = logger
         var settings = TenantWriter.Settings()
         settings.maximumRows = environment.options.maximumBufferSize
         settings.interval = environment.options.aggregationInterval
         settings.directCompress = environment.options.directCompress
+        settings.abandonsOldest = environment.options.journal.fullPolicy == .dropOldest
         let writer = TenantWriter(
             url: url,
             journal: journal,
@@ -327,9 +339,16 @@ actor Tenant {
             eventLoop: environment.eventLoops.next(),
             logger: logger,
             tagCount: { shared.tagCount() },
-            connectionOfTag: { shared.connection(of: $0, $1) }
+            connectionOfTag: { shared.connection(of: $0, $1) },
+            connections: { shared.intakes().map(\.connectionID) },
+            gapFound: { gap in
+                metrics.gap(gap.cause)
+                shared.note(gap)
+                logger.warning("gap", metadata: Self.metadata(gap))
+            }
         )
-        for gap in memory.gaps { _ = writer.gaps.note(gap) }
+        // What history was read for must not take others in.
+        for gap in memory.gaps { writer.gaps.note(gap, merges: false) }
         self.writer = writer
         shared.state.withLock { $0.writer = writer }
         writerTask = Task { await writer.run() }
@@ -609,30 +628,65 @@ actor Tenant {
     // MARK: Gaps
 
     private func record(_ gap: IntakeGap, of id: UUID) async {
-        let record = GapRecord(
+        let found = GapRecord(
             connectionID: id,
             tagNodeID: gap.key?.nodeID,
             startedAtMicros: gap.startedAt,
             endedAtMicros: gap.endedAt,
             cause: gap.cause.rawValue
         )
-        guard let writer, writer.gaps.note(record) else { return }
-        metrics.gap(gap.cause.rawValue)
-        shared.note(record)
-        logger.warning(
-            "gap",
-            metadata: [
-                "connection_id": "\(id.uuidString.lowercased())", "cause": "\(gap.cause.rawValue)",
-                "duration_ms": "\((gap.endedAt - gap.startedAt) / 1000)", "tag_node_id": "\(gap.key?.nodeID ?? "all")",
-            ]
-        )
-        await append(.gap, of: id, GapRecordFormat.encoded(record))
-        writer.doorbell.ring()
-        guard !gap.holes.isEmpty, healings[id, default: []].count < Self.healingBound else { return }
-        let healing = Healing(gap: record, holes: gap.holes)
+        var heals = !gap.holes.isEmpty && healings[id, default: []].count < Self.healingBound
+        // Queues may overflow again and again: a server without history is not asked each time.
+        if gap.cause == .queueOverflow, let until = withoutHistory[id], ContinuousClock.now < until { heals = false }
+        await record(found, merges: !heals)
+        guard heals else { return }
+        let healing = Healing(gap: found, holes: gap.holes)
         healings[id, default: []].append(healing)
         await append(.healing, of: id, HealingRecord.encoded(healing))
         startHealer(id)
+    }
+
+    /// Brings a gap into the journal and, with the next flush, into the database.
+    /// - Parameter merges: whether it may be counted with others of its kind; see ``GapBook``.
+    private func record(_ gap: GapRecord, merges: Bool) async {
+        guard let writer else { return }
+        let (noted, isNew) = writer.gaps.note(gap, merges: merges)
+        if isNew {
+            metrics.gap(gap.cause)
+            logger.warning("gap", metadata: Self.metadata(gap))
+        }
+        shared.note(noted)
+        await append(.gap, of: gap.connectionID, GapRecordFormat.encoded(noted))
+        writer.doorbell.ring()
+    }
+
+    private func record(_ gaps: [GapRecord]) async {
+        for gap in gaps { await record(gap, merges: true) }
+    }
+
+    /// What a full journal gives up, by connection.
+    private static func abandoned(_ records: [RecordHeader]) -> [GapRecord] {
+        var gaps: [UUID: GapRecord] = [:]
+        for record in records where record.kind == .readings && record.rowCount > 0 {
+            let known = gaps[record.source]
+            gaps[record.source] = GapRecord(
+                id: known?.id ?? UUID(),
+                connectionID: record.source,
+                startedAtMicros: min(known?.startedAtMicros ?? .max, record.earliestMicroseconds),
+                endedAtMicros: max(known?.endedAtMicros ?? .min, record.latestMicroseconds),
+                cause: IntakeGap.Cause.journalFull.rawValue,
+                readingsLost: (known?.readingsLost ?? 0) + Int64(record.rowCount)
+            )
+        }
+        return Array(gaps.values)
+    }
+
+    private static func metadata(_ gap: GapRecord) -> Logger.Metadata {
+        let end = gap.endedAtMicros ?? gap.startedAtMicros
+        return [
+            "connection_id": "\(gap.connectionID.uuidString.lowercased())", "cause": "\(gap.cause)",
+            "duration_ms": "\((end - gap.startedAtMicros) / 1000)", "tag_node_id": "\(gap.tagNodeID ?? "all")",
+        ]
     }
 
     // MARK: History
@@ -703,9 +757,11 @@ actor Tenant {
         guard let healing = healings[id]?.first, healing.gap.id == gap else { return }
         healings[id]?.removeFirst()
         let recovered = healing.gap.readingsRecovered ?? 0
+        let isKept = outcomes.contains { if case .complete = $0 { true } else { false } }
+        withoutHistory[id] = isKept || outcomes.isEmpty ? nil : .now + Self.historyPause
         let rows = healing.settled(outcomes, recovered: recovered, now: WallTime.microseconds())
         for row in rows {
-            _ = writer?.gaps.note(row)
+            writer?.gaps.note(row, merges: false)
             shared.note(row)
             await append(.gap, of: id, GapRecordFormat.encoded(row))
         }

@@ -17,6 +17,9 @@ actor TenantWriter {
         /// Rows of one transaction while catching up.
         var catchUpRows = 200_000
         var directCompress = DirectCompress.automatic
+        /// A full journal gives up its oldest records: a journal that does not reach back to the checkpoint is then no sign
+        /// of a restored database.
+        var abandonsOldest = false
     }
 
     /// What others may know at any time.
@@ -32,19 +35,23 @@ actor TenantWriter {
     nonisolated let doorbell: Doorbell
     nonisolated let gaps = GapBook()
 
-    private let url: DatabaseURL
-    private let journal: TenantJournal
-    private let store: ReadingsWriter
-    private let ledger: GapLedger
-    private let settings: Settings
-    private let metrics: TenantMetrics
-    private let logger: Logger
+    let url: DatabaseURL
+    let journal: TenantJournal
+    let store: ReadingsWriter
+    let ledger: GapLedger
+    let settings: Settings
+    let metrics: TenantMetrics
+    let logger: Logger
     /// How many tags the tenant has: direct compress pays with many rows a tag only.
     private let tagCount: @Sendable () -> Int
     private let connectionOfTag: @Sendable (UUID?, String) -> UUID?
+    /// The connections that run now.
+    let connections: @Sendable () -> [UUID]
+    /// Told of each gap that the writer itself finds, once it is in the database.
+    let gapFound: @Sendable (GapRecord) -> Void
 
     private var schedule: FlushSchedule
-    private var committed: JournalPosition?
+    var committed: JournalPosition?
     private var isStopping = false
     /// A flush failed after ``finish()``: the rest stays in the journal for the next start, and nothing is held up.
     private var isGivenUp = false
@@ -60,7 +67,9 @@ actor TenantWriter {
         eventLoop: any EventLoop,
         logger: Logger,
         tagCount: @escaping @Sendable () -> Int,
-        connectionOfTag: @escaping @Sendable (UUID?, String) -> UUID?
+        connectionOfTag: @escaping @Sendable (UUID?, String) -> UUID?,
+        connections: @escaping @Sendable () -> [UUID],
+        gapFound: @escaping @Sendable (GapRecord) -> Void
     ) {
         self.url = url
         self.journal = journal
@@ -71,6 +80,8 @@ actor TenantWriter {
         self.logger = logger
         self.tagCount = tagCount
         self.connectionOfTag = connectionOfTag
+        self.connections = connections
+        self.gapFound = gapFound
         doorbell = Doorbell(eventLoop: eventLoop)
         schedule = FlushSchedule(
             maximumRows: settings.maximumRows,
@@ -128,7 +139,7 @@ actor TenantWriter {
                 journalID: journal.journalID,
                 startingAt: start.rawValue
             )
-            take(checkpoint: JournalPosition(rawValue: stored))
+            try await take(checkpoint: JournalPosition(rawValue: stored))
             succeeded()
             figures.withLock { $0.isAttached = true }
         } catch {
@@ -138,7 +149,7 @@ actor TenantWriter {
         }
     }
 
-    private func take(checkpoint: JournalPosition) {
+    private func take(checkpoint: JournalPosition) async throws(StoreError) {
         if checkpoint > journal.endPosition {
             logger.warning(
                 "the database is ahead of the journal: the journal lost its end or was replaced",
@@ -147,11 +158,9 @@ actor TenantWriter {
             journal.advance(to: checkpoint)
         }
         let oldest = journal.oldestPosition
-        if checkpoint < oldest, checkpoint != .start {
-            logger.error(
-                "readings between the database's checkpoint and the journal's oldest record are gone",
-                metadata: ["checkpoint": "\(checkpoint)", "journal_oldest": "\(oldest)"]
-            )
+        if checkpoint < oldest {
+            let cause = settings.abandonsOldest ? IntakeGap.Cause.journalFull : .databaseRestored
+            try await recordHole(from: checkpoint, to: oldest, cause)
         }
         journal.forget(upTo: checkpoint)
         committed = checkpoint
@@ -239,33 +248,8 @@ actor TenantWriter {
         case .checkpointDiffers(let found):
             await recover(found: found, expected: committed)
         }
-        for error in source.damage {
-            logger.error("readings in a damaged part of the journal are lost", metadata: ["error": "\(error)"])
-            metrics.journalDamaged()
-        }
+        for damage in source.damage { note(damage) }
         succeeded()
-    }
-
-    /// The database's checkpoint is not where it was left: another database under the same name, or one restored from a
-    /// backup.
-    private func recover(found: Int64?, expected: JournalPosition) async {
-        logger.warning(
-            "the database's checkpoint is not where it was left: it was replaced or restored",
-            metadata: ["expected": "\(expected)", "found": "\(found.map(String.init) ?? "none")"]
-        )
-        let oldest = journal.oldestPosition
-        if let found, JournalPosition(rawValue: found) >= oldest {
-            committed = JournalPosition(rawValue: found)
-            return
-        }
-        // Nothing older than the journal's oldest record can be stored again.
-        do throws(StoreError) {
-            let start = max(oldest, .start)
-            try await store.setCheckpoint(in: url, journalID: journal.journalID, to: start.rawValue)
-            committed = start
-        } catch {
-            failed(error)
-        }
     }
 
     private func wantsDirectCompress(rows: Int) -> Bool {
@@ -282,7 +266,7 @@ actor TenantWriter {
         let taken = gaps.take()
         guard !taken.isEmpty else { return true }
         do throws(StoreError) {
-            try await ledger.record(taken, in: url)
+            try await ledger.record(taken.map(\.gap), in: url)
             return true
         } catch {
             gaps.putBack(taken)
@@ -293,7 +277,7 @@ actor TenantWriter {
 
     // MARK: Trouble
 
-    private func failed(_ error: StoreError) {
+    func failed(_ error: StoreError) {
         if isStopping { isGivenUp = true }
         schedule.failed(
             retryAfter: error.retryAfter.map { .nanoseconds($0.nanosecondsClamped) },

@@ -1,0 +1,162 @@
+import FoundationEssentials
+import Journal
+import Logging
+import NIOPosix
+import TimescaleStore
+
+/// What the writer finds missing, and how it is recorded.
+extension TenantWriter {
+    /// The database's checkpoint is not where it was left: another database under the same name, or one restored from a
+    /// backup. What of the journal is still there is stored again; what lies between is a gap.
+    func recover(found: Int64?, expected: JournalPosition) async {
+        logger.warning(
+            "the database's checkpoint is not where it was left: it was replaced or restored",
+            metadata: ["expected": "\(expected)", "found": "\(found.map(String.init) ?? "none")"]
+        )
+        // From here on nothing more of what the database lacks is removed.
+        let start = journal.rewind(to: found.map { JournalPosition(rawValue: $0) } ?? journal.oldestPosition)
+        do throws(StoreError) {
+            if let found, JournalPosition(rawValue: found) < start {
+                try await recordHole(from: JournalPosition(rawValue: found), to: start, .databaseRestored)
+            }
+            // Whatever the database does not know of the gaps either.
+            for gap in await journaledGaps(isComplete: found.map { $0 >= start.rawValue } ?? false) {
+                gaps.note(gap, merges: false)
+            }
+            if found != start.rawValue {
+                try await store.setCheckpoint(in: url, journalID: journal.journalID, to: start.rawValue)
+            }
+            committed = start
+        } catch {
+            failed(error)
+        }
+    }
+
+    /// Writes a gap for each connection: from what the database has last to what the journal has first.
+    func recordHole(
+        from checkpoint: JournalPosition,
+        to oldest: JournalPosition,
+        _ cause: IntakeGap.Cause
+    ) async throws(StoreError) {
+        logger.error(
+            "readings between the database's checkpoint and the journal's oldest record are gone; see scada_gaps",
+            metadata: ["checkpoint": "\(checkpoint)", "journal_oldest": "\(oldest)"]
+        )
+        let started = try await store.storedUntil(in: url, journalID: journal.journalID)
+        let ended = await firstReceived(from: oldest, of: Set(started.keys).union(connections()))
+        let now = WallTime.microseconds()
+        let found = started.map { connection, start in
+            GapRecord(
+                id: Self.identifier(journal.journalID, connection, checkpoint, oldest),
+                connectionID: connection,
+                startedAtMicros: start,
+                endedAtMicros: max(start, ended[connection] ?? now),
+                cause: cause.rawValue
+            )
+        }
+        try await ledger.record(found, in: url)
+        for gap in found { gapFound(gap) }
+    }
+
+    /// The same hole found again, because the process ended before it could go on, is the same gap.
+    private static func identifier(
+        _ journal: UUID,
+        _ connection: UUID,
+        _ start: JournalPosition,
+        _ end: JournalPosition
+    ) -> UUID {
+        var (high, low) = (UInt64(bitPattern: start.rawValue), UInt64(bitPattern: end.rawValue))
+        for id in [journal, connection] {
+            let parts = withUnsafeBytes(of: id.uuid) {
+                ($0.loadUnaligned(as: UInt64.self), $0.loadUnaligned(fromByteOffset: 8, as: UInt64.self))
+            }
+            high = (high ^ parts.0) &* 0x9E37_79B9_7F4A_7C15
+            low = (low ^ parts.1) &* 0xC2B2_AE3D_27D4_EB4F
+            high ^= low >> 31
+            low ^= high >> 29
+        }
+        // Version 8 (RFC 9562, 5.8): made of what we like.
+        high = high & ~0xF000 | 0x8000
+        low = low & ~(3 << 62) | 1 << 63
+        var id = UUID().uuid
+        withUnsafeMutableBytes(of: &id) {
+            $0.storeBytes(of: high.bigEndian, as: UInt64.self)
+            $0.storeBytes(of: low.bigEndian, toByteOffset: 8, as: UInt64.self)
+        }
+        return UUID(uuid: id)
+    }
+
+    /// The time up to which readings before a position may be stamped: for each connection the newest in the first
+    /// notification of every subscription from there on. Microseconds since 1970.
+    private func firstReceived(from start: JournalPosition, of connections: Set<UUID>) async -> [UUID: Int64] {
+        struct Subscription: Hashable {
+            var connection: UUID
+            var id: UInt32
+        }
+        return await scan(from: start) { (state: inout (seen: Set<Subscription>, ends: [UUID: Int64]), header, _) in
+            guard header.kind == .readings, header.sequenceNumber != 0, header.rowCount > 0 else { return }
+            let subscription = Subscription(connection: header.source, id: header.subscriptionID)
+            guard state.seen.insert(subscription).inserted else { return }
+            state.ends[header.source] = max(state.ends[header.source] ?? .min, header.latestMicroseconds)
+        } initial: {
+            ([], [:])
+        }.ends
+    }
+
+    /// The gaps in the journal, the latest state of each, in order.
+    /// - Parameter isComplete: false: readings that filled a gap may be gone with the rest, so none counts as healed.
+    private func journaledGaps(isComplete: Bool) async -> [GapRecord] {
+        await scan(from: journal.oldestPosition) { (gaps: inout [GapRecord], header, payload) in
+            guard header.kind == .gap, var gap = GapRecordFormat.decoded(payload) else { return }
+            if !isComplete { gap.healedAtMicros = nil }
+            gaps.append(gap)
+        } initial: {
+            []
+        }
+    }
+
+    /// Goes through the journal on a thread that may wait for the disk; damaged parts are passed over.
+    private func scan<State: Sendable>(
+        from start: JournalPosition,
+        _ visit: @escaping @Sendable (inout State, RecordHeader, UnsafeRawBufferPointer) -> Void,
+        initial: @escaping @Sendable () -> State
+    ) async -> State {
+        let journal = journal
+        let result = try? await NIOThreadPool.singleton.runIfActive {
+            var state = initial()
+            let reader = journal.makeReader()
+            defer { reader.release() }
+            var position = start
+            let end = journal.durablePosition
+            while position < end {
+                do {
+                    position = try reader.read(from: position, upTo: end) { header, payload in
+                        visit(&state, header, payload)
+                    }
+                } catch let error as JournalError {
+                    guard let resume = error.resumePosition, resume > position else { break }
+                    position = resume
+                }
+            }
+            return state
+        }
+        return result ?? initial()
+    }
+
+    /// Rows that cannot be read from the journal are lost. Whose they were nobody knows any more: the gap is all running
+    /// connections'.
+    func note(_ damage: FlushSource.Damage) {
+        logger.error("readings in a damaged part of the journal are lost", metadata: ["error": "\(damage.error)"])
+        let now = WallTime.microseconds()
+        for connection in connections() {
+            let gap = GapRecord(
+                connectionID: connection,
+                startedAtMicros: damage.after ?? damage.until ?? now,
+                endedAtMicros: damage.until ?? now,
+                cause: IntakeGap.Cause.journalDamaged.rawValue
+            )
+            gaps.note(gap)
+            gapFound(gap)
+        }
+    }
+}

@@ -1,0 +1,214 @@
+"""The fault matrix: what goes wrong beyond a clean restart, and that nothing is lost, stored twice or left out silently."""
+import os
+import random
+import subprocess
+import time
+
+import psycopg
+import pytest
+
+from support.paths import SIMULATOR
+from support.wait import eventually
+
+from private_postgres import free_port, with_parent
+
+ROUND = 0.1
+# Values of a tag that the server keeps for a client that is away.
+QUEUE = 1000
+
+
+def start_flow(tenant, server, daemon, **options):
+    tenant.add_connection(server, **options)
+    daemon.start()
+    tenant.wait_for_count(len(server.names), watch=daemon.must_live)
+
+
+# A database that is put back to an earlier state
+
+
+def copy_database(tenant, platform, source, target):
+    """What a backup and its restoring do: the database as it is, checkpoint included."""
+    name = tenant.url.rsplit("/", 1)[1]
+    tenant.close()
+    with psycopg.connect(platform.server.url(), autocommit=True) as sql:
+        sql.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+
+        def copied():
+            sql.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name])
+            try:
+                if target == name:
+                    sql.execute(f"DROP DATABASE IF EXISTS {name}")
+                sql.execute(f"CREATE DATABASE {target} TEMPLATE {source}")
+            except psycopg.errors.ObjectInUse as error:
+                raise AssertionError(str(error)) from None
+            return True
+
+        eventually(copied, f"{source} is copied to {target}")
+        sql.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+
+
+def save_database(tenant, platform):
+    name = tenant.url.rsplit("/", 1)[1]
+    copy_database(tenant, platform, name, name + "_saved")
+
+
+def restore_database(tenant, platform):
+    name = tenant.url.rsplit("/", 1)[1]
+    copy_database(tenant, platform, name + "_saved", name)
+
+
+@pytest.mark.both_databases
+def test_a_restored_database_gets_again_what_the_journal_still_has(tenant, platform, daemon, make_server):
+    server = make_server(100)
+    start_flow(tenant, server, daemon, queue_size=QUEUE)
+    server.write(interval=ROUND)
+    tenant.wait_for_count(1000, watch=daemon.must_live)
+    save_database(tenant, platform)
+    stored = tenant.count()
+    tenant.wait_for_count(stored + 2000, watch=daemon.must_live)
+    restore_database(tenant, platform)
+    server.pause()
+    tenant.wait_for_count(server.status()["recorded"], watch=daemon.must_live)
+    tenant.assert_stored_once(server)
+    assert tenant.gaps() == []
+
+
+@pytest.mark.parametrize("running", [True, False], ids=["while it runs", "while it is down"])
+def test_a_database_restored_to_before_the_journal_has_its_hole_recorded(tenant, platform, daemon, make_server, running):
+    server = make_server(200)
+    daemon.variables["JOURNAL_MAX_BYTES"] = "1MiB"
+    start_flow(tenant, server, daemon, queue_size=QUEUE)
+    server.write(interval=ROUND)
+    tenant.wait_for_count(2000, watch=daemon.must_live)
+    save_database(tenant, platform)
+    saved = tenant.value("SELECT position FROM ingest_checkpoints")
+
+    def oldest():
+        """Where the journal's first segment begins, which its name tells."""
+        return min(int(each.stem.split("-")[1]) for each in (daemon.folder / "journal").rglob("*.segment"))
+
+    eventually(lambda: oldest() > saved + 100_000, "the journal has forgotten", watch=daemon.must_live)
+    if running:
+        restore_database(tenant, platform)
+    else:
+        assert daemon.terminate() == 0
+        restore_database(tenant, platform)
+        daemon.start()
+    stored = tenant.count()
+    tenant.wait_for_count(stored + 5000, watch=daemon.must_live)
+    server.pause()
+    tenant.wait_for_last_values(server, watch=daemon.must_live)
+    assert tenant.assert_no_silent_hole(server) > 0, "something had to be beyond the journal's reach"
+    assert [gap[0] for gap in tenant.gaps()] == ["database_restored"]
+    assert daemon.scrape().total("scada_gaps_total", tenant_id=tenant.id, cause="database_restored") == 1
+
+
+# Queues and journals that are full
+
+
+def test_what_a_servers_queue_lost_comes_from_its_history(tenant, daemon, make_server, make_proxy):
+    server = make_server(50, history=True)
+    proxy = make_proxy(server.port)
+    start_flow(tenant, server, daemon, url=f"opc.tcp://127.0.0.1:{proxy.port}/counters", queue_size=10)
+    server.write(interval=ROUND)
+    tenant.wait_for_count(1000, watch=daemon.must_live)
+    proxy.freeze()
+    before = server.status()["recorded"]
+    eventually(lambda: server.status()["recorded"] >= before + 50 * 40, "the queues overflow")
+    proxy.thaw()
+    stored = tenant.count()
+    tenant.wait_for_count(stored + 2000, watch=daemon.must_live)
+    server.pause()
+    tenant.wait_for_count(server.status()["recorded"], watch=daemon.must_live)
+    tenant.assert_stored_once(server)
+    gaps = tenant.gaps()
+    assert gaps and all(gap[5] for gap in gaps), f"every gap is healed: {gaps}"
+
+
+def test_a_full_journal_may_give_up_its_oldest_and_says_so(own_postgres, make_daemon, make_server, request):
+    from support.tenancy import Platform
+
+    own_postgres.start()
+    platform = Platform(own_postgres)
+    request.addfinalizer(platform.close)
+    tenant = platform.add_tenant()
+    server = make_server(200)
+    daemon = make_daemon(platform.master_url, JOURNAL_MAX_BYTES="1MiB", JOURNAL_FULL_POLICY="drop-oldest")
+    start_flow(tenant, server, daemon)
+    tenant.close()
+    own_postgres.stop()
+    server.write(rounds=120, interval=ROUND)
+    server.wait_until_written()
+
+    def given_up():
+        return daemon.scrape().total("scada_gaps_total", tenant_id=tenant.id, cause="journal_full")
+
+    eventually(given_up, "the journal gave something up", watch=daemon.must_live)
+    own_postgres.start()
+    tenant.wait_for_last_values(server, watch=daemon.must_live)
+    missing = tenant.assert_no_silent_hole(server)
+    assert missing > 0
+    gaps = [gap for gap in tenant.gaps() if gap[0] == "journal_full"]
+    assert len(gaps) == 1, "one outage is one gap"
+    assert gaps[0][4] == missing, "the gap counts what is missing"
+
+
+# A row that the database refuses
+
+
+def test_one_poison_row_among_ten_thousand(tenant, daemon, tmp_path, request):
+    wells, port, poison = 1000, free_port(), "ns=2;s=Well-00500.Power"
+    arguments = [str(each) for each in (
+        SIMULATOR, "--wells", wells, "--rate", 0, "--counters", "--port", port, "--seed", 1)]
+    log = open(tmp_path / "simulator.log", "wb")
+    simulator = subprocess.Popen(
+        with_parent(*arguments, "--quiet", ending="KILL"), stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+    request.addfinalizer(lambda: (simulator.kill(), simulator.wait(10), log.close()))
+    tenant.sql.execute(subprocess.run([*arguments, "--seed-sql"], check=True, capture_output=True, text=True).stdout)
+    tenant.sql.execute(f"ALTER TABLE scada_readings ADD CONSTRAINT poison CHECK (tag_node_id <> '{poison}')")
+    # The initial values of all tags are one batch: nothing else changes, and so many are flushed at once.
+    daemon.start(MAX_BUFFER_SIZE=10_000, AGGREGATION_BUFFER_MS=60_000)
+    tenant.wait_for_count(9_999, watch=daemon.must_live)
+    assert tenant.count() == 9_999
+    rejected = tenant.sql.execute("SELECT tag_node_id, reason, length(raw) > 0 FROM scada_rejected_readings").fetchall()
+    assert len(rejected) == 1 and rejected[0][0] == poison and "23514" in rejected[0][1] and rejected[0][2]
+    assert tenant.value("SELECT connection_id IS NOT NULL FROM scada_rejected_readings")
+
+    def counted():
+        scrape = daemon.scrape()
+        return (
+            scrape.total("scada_rejected_readings_total", tenant_id=tenant.id) == 1
+            and scrape.total("scada_readings_stored_total", tenant_id=tenant.id) == 9_999
+            and scrape.total("scada_batch_size_count", tenant_id=tenant.id) == 1
+        )
+
+    eventually(counted, "the metrics count the batch and the row", watch=daemon.must_live)
+    lines = [line for line in daemon.log_lines() if "rejected" in line["message"]]
+    assert len(lines) == 1 and lines[0]["level"] == "error" and lines[0]["tenant_id"] == tenant.id
+
+
+# Ends at any moment
+
+
+def test_killed_again_and_again_at_random_moments(tenant, daemon, make_server):
+    """SCADA_TEST_KILLS sets how often; SCADA_TEST_SEED repeats a run's moments."""
+    kills = int(os.environ.get("SCADA_TEST_KILLS", "20"))
+    seed = int(os.environ.get("SCADA_TEST_SEED") or random.randrange(1 << 31))
+    print(f"SCADA_TEST_SEED={seed}")
+    moments = random.Random(seed)
+    server = make_server(50, history=True)
+    tenant.add_connection(server, queue_size=QUEUE)
+    # Flushes and syncs come thick: many moments are in the midst of one.
+    daemon.start(AGGREGATION_BUFFER_MS=100, JOURNAL_SYNC_MS=10)
+    tenant.wait_for_count(50, watch=daemon.must_live)
+    server.write(interval=0.02)
+    for _ in range(kills):
+        # A moment that no event marks is what this is about.
+        time.sleep(moments.uniform(0, 1.5))
+        daemon.must_live()
+        daemon.kill()
+        daemon.start(ready=False)
+    daemon.wait_until_ready()
+    server.pause()
+    tenant.wait_for_count(server.status()["recorded"], 120, watch=daemon.must_live)
+    tenant.assert_stored_once(server)
