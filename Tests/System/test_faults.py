@@ -1,7 +1,9 @@
 """The fault matrix: what goes wrong beyond a clean restart, and that nothing is lost, stored twice or left out silently."""
 import os
 import random
+import shutil
 import subprocess
+import tempfile
 import time
 
 import psycopg
@@ -212,3 +214,89 @@ def test_killed_again_and_again_at_random_moments(tenant, daemon, make_server):
     server.pause()
     tenant.wait_for_count(server.status()["recorded"], 120, watch=daemon.must_live)
     tenant.assert_stored_once(server)
+
+
+@pytest.mark.parametrize("frozen", ["tenant", "master"])
+def test_told_to_end_while_a_database_does_not_answer(platform, tenant, make_daemon, make_server, make_proxy, frozen):
+    """Half-open: a question was sent and the answer never comes. The daemon ends within its grace all the same."""
+    proxy = make_proxy(platform.server.port)
+
+    def behind(url):
+        return url.replace(f":{platform.server.port}/", f":{proxy.port}/")
+
+    if frozen == "tenant":
+        platform.execute("UPDATE tenants SET database_url = %s", behind(tenant.url))
+    daemon = make_daemon(platform.master_url if frozen == "tenant" else behind(platform.master_url))
+    daemon.variables |= {"SHUTDOWN_GRACE_MS": 3000, "CONFIG_POLL_MS": 1000}
+    server = make_server(20)
+    start_flow(tenant, server, daemon, queue_size=QUEUE)
+    server.write(interval=ROUND)
+    tenant.wait_for_count(500, watch=daemon.must_live)
+    proxy.freeze()
+    # A few polls later a question is on its way for certain.
+    before = server.status()["recorded"]
+    eventually(lambda: server.status()["recorded"] >= before + 20 * 40, "the server writes on")
+    assert daemon.terminate(timeout=15) == 0, "well within what an orchestrator waits"
+    proxy.thaw()
+    daemon.start()
+    tenant.wait_for_count(before, watch=daemon.must_live)
+    server.pause()
+    tenant.wait_for_count(server.status()["recorded"], watch=daemon.must_live)
+    tenant.assert_stored_once(server)
+
+
+# PgBouncer
+
+
+@pytest.fixture
+def bouncer(postgres, request):
+    from support import pgbouncer
+
+    if not pgbouncer.executable():
+        pytest.skip("PgBouncer is not here (package pgbouncer): scripts/test unpacks it")
+    folder = tempfile.mkdtemp(prefix="scada-system-pgbouncer-")
+    request.addfinalizer(lambda: shutil.rmtree(folder, ignore_errors=True))
+    bouncer = pgbouncer.PgBouncer(folder, postgres)
+    request.addfinalizer(bouncer.stop)
+    return bouncer
+
+
+@pytest.mark.both_databases
+def test_through_pgbouncer_in_transaction_mode(bouncer, platform, make_daemon, make_server):
+    """Migrations, configuration, flushes, changes and queries, and a PgBouncer that is restarted in between."""
+    tenant = platform.add_tenant(migrated=False)
+    platform.execute("UPDATE tenants SET database_url = %s", bouncer.url(tenant.url.rsplit("/", 1)[1]))
+    daemon = make_daemon(bouncer.url(platform.master_name))
+    daemon.start()
+    server = make_server(50)
+    tenant.add_connection(server, names=server.names[:40], queue_size=QUEUE)
+    tenant.wait_for_count(40, watch=daemon.must_live)
+    server.write(interval=ROUND)
+    tenant.wait_for_count(1000, watch=daemon.must_live)
+    bouncer.stop()
+    before = server.status()["recorded"]
+    eventually(lambda: server.status()["recorded"] >= before + 1000, "the server writes on")
+    bouncer.start()
+    stored = tenant.count()
+    tenant.wait_for_count(stored + 2000, watch=daemon.must_live)
+    # Nobody tells through a transaction's pool that something changed: it is polled for.
+    connection = tenant.value("SELECT id FROM scada_connections")
+    for name in server.names[40:]:
+        tenant.add_mapping(connection, server.node(name), server.well(name), name, QUEUE)
+    server.pause()
+
+    def watched():
+        return tenant.value("SELECT count(DISTINCT tag_node_id) FROM scada_readings") == 50
+
+    eventually(watched, "the added tags are watched", watch=daemon.must_live)
+    tenant.wait_for_last_values(server, watch=daemon.must_live)
+    missing, surplus = tenant.differences(server)
+    assert not surplus
+    added = {server.node(name) for name in server.names[40:]}
+    assert not [each for each in missing if each[0] not in added], "what was watched all the time is all there"
+    page = daemon.api.QueryReadings(
+        tenant_id=tenant.id, well_id=str(server.well(server.names[0])), start_time=int(time.time()) - 3600,
+        end_time=int(time.time()) + 60,
+    )
+    assert len(page.readings) > 100
+    assert daemon.terminate() == 0

@@ -71,18 +71,21 @@ ensure_venv() {
     printf '%s' "$wanted" > "$VENV/scada-stamp"
 }
 
-# promtool without the Prometheus service that Debian's package brings: unpacked into .build/tools, not installed.
-# Where it cannot be had, the test that uses it says that it was skipped.
-ensure_promtool() {
-    local tools="$ROOT/.build/tools" work
-    if command -v promtool >/dev/null || [ -x "$tools/promtool" ] || ! command -v apt-get >/dev/null; then return; fi
-    step "promtool, into .build/tools"
+# ensure_tool PROGRAM PACKAGE: a program without the service that Debian's package would start with it: unpacked into
+# .build/tools, not installed. Where it cannot be had, the tests that use it say that they were skipped.
+ensure_tool() {
+    local tools="$ROOT/.build/tools" work found
+    if command -v "$1" >/dev/null || [ -x "/usr/sbin/$1" ] || [ -x "$tools/$1" ] || ! command -v apt-get >/dev/null; then
+        return
+    fi
+    step "$1, into .build/tools"
     work="$(mktemp -d)"
-    if (cd "$work" && apt-get download -q prometheus && dpkg-deb -x prometheus_*.deb unpacked) >"$work/log" 2>&1; then
+    if (cd "$work" && apt-get download -q "$2" && dpkg-deb -x "$2"_*.deb unpacked) >"$work/log" 2>&1 \
+        && found="$(find "$work/unpacked" -type f -name "$1" -path '*bin/*' -print -quit)" && [ -n "$found" ]; then
         mkdir -p "$tools"
-        cp "$work/unpacked/usr/bin/promtool" "$tools/"
+        cp "$found" "$tools/"
     else
-        say "promtool could not be had: $(tail -n 1 "$work/log")"
+        say "$1 could not be had: $(tail -n 1 "$work/log")"
     fi
     rm -rf "$work"
 }

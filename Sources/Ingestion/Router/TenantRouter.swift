@@ -33,6 +33,8 @@ package actor TenantRouter: Service {
         var hasTenants = false
         var masterError: StoreError?
         var isStopping = false
+        /// Ends a reading of the master database that is under way.
+        var cancelReading: (@Sendable () -> Void)?
     }
 
     /// - Parameters:
@@ -117,7 +119,11 @@ package actor TenantRouter: Service {
                 if Task.isShuttingDownGracefully { isStopping = true }
             }
         } onGracefulShutdown: {
-            self.published.withLock { $0.isStopping = true }
+            let cancelReading = self.published.withLock { published in
+                published.isStopping = true
+                return published.cancelReading
+            }
+            cancelReading?()
             self.bell.ring()
         }
         published.withLock { $0.isStopping = true }
@@ -132,6 +138,8 @@ package actor TenantRouter: Service {
             for running in tenants.values {
                 group.addTask {
                     await running.tenant.stop(graceEnd: end, keepsSubscriptions: true)
+                    // It may be waiting for an answer that a dead database never gives.
+                    running.task.cancel()
                     await running.task.value
                 }
             }
@@ -145,7 +153,7 @@ package actor TenantRouter: Service {
 
     private func reconcile() async -> Bool {
         do throws(StoreError) {
-            let (records, problems) = try await registry.activeTenants(master: environment.options.master)
+            let (records, problems) = try await readMaster()
             if let since = failureReportedAt {
                 failureReportedAt = nil
                 logger.notice(
@@ -176,11 +184,33 @@ package actor TenantRouter: Service {
         }
     }
 
+    /// The end of the daemon does not wait for a master database that does not answer.
+    private func readMaster() async throws(StoreError) -> (tenants: [TenantRecord], problems: [RowProblem]) {
+        let registry = registry
+        let master = environment.options.master
+        let reading = Task { () async -> Result<(tenants: [TenantRecord], problems: [RowProblem]), StoreError> in
+            do throws(StoreError) {
+                let answer = try await registry.activeTenants(master: master)
+                return .success((answer.tenants, answer.problems))
+            } catch {
+                return .failure(error)
+            }
+        }
+        let isStopping = published.withLock { published in
+            published.cancelReading = { reading.cancel() }
+            return published.isStopping
+        }
+        if isStopping { reading.cancel() }
+        defer { published.withLock { $0.cancelReading = nil } }
+        return try await reading.value.get()
+    }
+
     private func apply(_ records: [TenantRecord]) async {
         let wanted = Dictionary(records.map { ($0.id, $0) }) { first, _ in first }
         for (id, running) in tenants where wanted[id]?.url != running.record.url {
             logger.info("tenant ended", metadata: ["tenant_id": "\(id.uuidString.lowercased())"])
             await running.tenant.stop(graceEnd: .now + .seconds(5), keepsSubscriptions: wanted[id] != nil)
+            running.task.cancel()
             await running.task.value
             tenants[id] = nil
         }
