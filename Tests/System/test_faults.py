@@ -300,3 +300,56 @@ def test_through_pgbouncer_in_transaction_mode(bouncer, platform, make_daemon, m
     )
     assert len(page.readings) > 100
     assert daemon.terminate() == 0
+
+
+# A journal that is not what was written
+
+
+def test_damaged_and_foreign_journal_files(own_postgres, make_daemon, make_server, request):
+    """A flipped byte costs what lies behind it in its segment, which is recorded; what is not the journal's is left alone."""
+    from support.tenancy import Platform
+
+    own_postgres.start()
+    platform = Platform(own_postgres)
+    request.addfinalizer(platform.close)
+    tenant = platform.add_tenant()
+    server = make_server(200)
+    # Segments of a quarter of that.
+    daemon = make_daemon(platform.master_url, JOURNAL_MAX_BYTES="2MiB")
+    start_flow(tenant, server, daemon)
+    tenant.close()
+    own_postgres.stop()
+    server.write(rounds=60, interval=ROUND)
+    server.wait_until_written()
+    journal = daemon.folder / "journal"
+
+    def segments():
+        return sorted(journal.rglob("*.segment"))
+
+    eventually(
+        lambda: daemon.scrape().total("scada_backlog_readings", tenant_id=tenant.id) >= 60 * 200,
+        "all is in the journal", watch=daemon.must_live,
+    )
+    assert len(segments()) > 1
+    daemon.kill()
+    first = segments()[0]
+    content = bytearray(first.read_bytes())
+    content[len(content) // 2] ^= 0x10
+    first.write_bytes(content)
+    foreign = first.with_name("holiday.jpg")
+    foreign.write_bytes(b"not a journal")
+    own_postgres.start()
+    daemon.start()
+    tenant.wait_for_last_values(server, watch=daemon.must_live)
+    missing = tenant.assert_no_silent_hole(server)
+    assert 0 < missing < 30 * 200, "what lay behind the damage in its segment, no more"
+    assert {gap[0] for gap in tenant.gaps()} == {"journal_damaged"}
+    assert any("damaged" in line["message"] or "journal:" in line["message"] for line in daemon.log_lines())
+    assert list(journal.rglob("holiday.jpg*")), "what is not the journal's is not deleted"
+
+    def kept():
+        return [each for each in journal.rglob(first.name + "*") if each.name != first.name]
+
+    eventually(lambda: kept() or first.exists(), "the damaged file is set aside, not deleted", watch=daemon.must_live)
+    assert daemon.terminate() == 0
+    assert kept() or first.exists()

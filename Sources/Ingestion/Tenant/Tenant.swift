@@ -56,6 +56,8 @@ actor Tenant {
     /// What the journal remembers of connections that do not run now.
     private var memory = TenantMemory()
     private var dormant: [UUID: TenantMemory.Connection] = [:]
+    /// What opening the journal found to be gone.
+    private var lost: [Swift.Range<JournalPosition>] = []
     private var isStopping = false
     private var appliedOnce: [CheckedContinuation<Void, Never>] = []
     private var snapshotPosition = JournalPosition.start
@@ -266,6 +268,8 @@ actor Tenant {
         for issue in opened.report.issues {
             logger.error("journal: \(issue)")
             metrics.journalDamaged()
+            // A torn tail was never durable: the server has not been told that it arrived, and sends it again.
+            if issue.kind != .tornTail, let positions = issue.lost { lost.append(positions) }
         }
         if opened.report.rows > 0 {
             logger.info(
@@ -334,6 +338,7 @@ actor Tenant {
             url: url,
             journal: journal,
             pool: environment.pool,
+            lost: lost,
             settings: settings,
             metrics: metrics,
             eventLoop: environment.eventLoops.next(),

@@ -32,25 +32,27 @@ extension TenantWriter {
         }
     }
 
-    /// Writes a gap for each connection: from what the database has last to what the journal has first.
+    /// Writes a gap for each connection: from what the journal has before the positions that are gone, or else the database
+    /// has last, to what the journal has first behind them.
     func recordHole(
-        from checkpoint: JournalPosition,
-        to oldest: JournalPosition,
+        from lower: JournalPosition,
+        to upper: JournalPosition,
         _ cause: IntakeGap.Cause
     ) async throws(StoreError) {
         logger.error(
-            "readings between the database's checkpoint and the journal's oldest record are gone; see scada_gaps",
-            metadata: ["checkpoint": "\(checkpoint)", "journal_oldest": "\(oldest)"]
+            "readings that were in the journal are gone; see scada_gaps",
+            metadata: ["cause": "\(cause.rawValue)", "from": "\(lower)", "to": "\(upper)"]
         )
-        let started = try await store.storedUntil(in: url, journalID: journal.journalID)
-        let ended = await firstReceived(from: oldest, of: Set(started.keys).union(connections()))
+        let stored = try await store.storedUntil(in: url, journalID: journal.journalID)
+        let bounds = await bounds(from: lower, to: upper)
         let now = WallTime.microseconds()
-        let found = started.map { connection, start in
-            GapRecord(
-                id: Self.identifier(journal.journalID, connection, checkpoint, oldest),
+        let found = Set(stored.keys).union(bounds.before.keys).compactMap { connection -> GapRecord? in
+            guard let start = bounds.before[connection] ?? stored[connection] else { return nil }
+            return GapRecord(
+                id: Self.identifier(journal.journalID, connection, lower, upper),
                 connectionID: connection,
                 startedAtMicros: start,
-                endedAtMicros: max(start, ended[connection] ?? now),
+                endedAtMicros: max(start, bounds.after[connection] ?? now),
                 cause: cause.rawValue
             )
         }
@@ -86,21 +88,34 @@ extension TenantWriter {
         return UUID(uuid: id)
     }
 
-    /// The time up to which readings before a position may be stamped: for each connection the newest in the first
-    /// notification of every subscription from there on. Microseconds since 1970.
-    private func firstReceived(from start: JournalPosition, of connections: Set<UUID>) async -> [UUID: Int64] {
+    /// The times beside positions that are gone, of each connection, microseconds since 1970.
+    private struct Bounds: Sendable {
         struct Subscription: Hashable {
             var connection: UUID
             var id: UInt32
         }
-        return await scan(from: start) { (state: inout (seen: Set<Subscription>, ends: [UUID: Int64]), header, _) in
+
+        /// The newest reading before them.
+        var before: [UUID: Int64] = [:]
+        /// Up to when readings in them may be stamped: the newest in the first notification of every subscription behind them.
+        var after: [UUID: Int64] = [:]
+        var seen: Set<Subscription> = []
+    }
+
+    private func bounds(from lower: JournalPosition, to upper: JournalPosition) async -> Bounds {
+        await scan(from: journal.oldestPosition) { (bounds: inout Bounds, header, _) in
             guard header.kind == .readings, header.sequenceNumber != 0, header.rowCount > 0 else { return }
-            let subscription = Subscription(connection: header.source, id: header.subscriptionID)
-            guard state.seen.insert(subscription).inserted else { return }
-            state.ends[header.source] = max(state.ends[header.source] ?? .min, header.latestMicroseconds)
+            let latest = header.latestMicroseconds
+            if header.endPosition <= lower {
+                bounds.before[header.source] = max(bounds.before[header.source] ?? .min, latest)
+            } else if header.position >= upper {
+                let subscription = Bounds.Subscription(connection: header.source, id: header.subscriptionID)
+                guard bounds.seen.insert(subscription).inserted else { return }
+                bounds.after[header.source] = max(bounds.after[header.source] ?? .min, latest)
+            }
         } initial: {
-            ([], [:])
-        }.ends
+            Bounds()
+        }
     }
 
     /// The gaps in the journal, the latest state of each, in order.

@@ -50,6 +50,8 @@ actor TenantWriter {
     /// Told of each gap that the writer itself finds, once it is in the database.
     let gapFound: @Sendable (GapRecord) -> Void
 
+    /// Positions whose records opening the journal found damaged or missing.
+    private var lost: [Range<JournalPosition>]
     private var schedule: FlushSchedule
     var committed: JournalPosition?
     private var isStopping = false
@@ -62,6 +64,7 @@ actor TenantWriter {
         url: DatabaseURL,
         journal: TenantJournal,
         pool: ConnectionPool,
+        lost: [Range<JournalPosition>],
         settings: Settings,
         metrics: TenantMetrics,
         eventLoop: any EventLoop,
@@ -75,6 +78,7 @@ actor TenantWriter {
         self.journal = journal
         store = ReadingsWriter(pool: pool)
         ledger = GapLedger(pool: pool)
+        self.lost = lost
         self.settings = settings
         self.metrics = metrics
         self.logger = logger
@@ -157,6 +161,10 @@ actor TenantWriter {
             )
             journal.advance(to: checkpoint)
         }
+        for range in lost where range.upperBound > checkpoint {
+            try await recordHole(from: range.lowerBound, to: range.upperBound, .journalDamaged)
+        }
+        lost = []
         let oldest = journal.oldestPosition
         if checkpoint < oldest {
             let cause = settings.abandonsOldest ? IntakeGap.Cause.journalFull : .databaseRestored

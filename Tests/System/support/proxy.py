@@ -1,7 +1,8 @@
-"""A TCP proxy that can cut, freeze and refuse: the network's moods, on demand."""
+"""A TCP proxy that can cut, freeze, delay, mute and refuse: the network's moods, on demand."""
 import contextlib
 import socket
 import threading
+import time
 
 from private_postgres import free_port
 
@@ -13,6 +14,9 @@ class Proxy:
         self.target_port = target_port
         self.port = free_port()
         self.accepted = 0
+        # Seconds that each piece of at most 64 KiB takes longer.
+        self.delay = 0
+        self._is_muted = False
         self._flowing = threading.Event()
         self._flowing.set()
         self._lock = threading.Lock()
@@ -51,6 +55,13 @@ class Proxy:
     def thaw(self):
         self._flowing.set()
 
+    def mute(self):
+        """What clients send arrives, the answers are lost."""
+        self._is_muted = True
+
+    def unmute(self):
+        self._is_muted = False
+
     def close(self):
         self.refuse()
         self._flowing.set()
@@ -71,14 +82,17 @@ class Proxy:
             with self._lock:
                 self.accepted += 1
                 self._pairs.append((client, server))
-            for source, sink in ((client, server), (server, client)):
-                threading.Thread(target=self._pump, args=(source, sink), daemon=True).start()
+            for source, sink, answers in ((client, server, False), (server, client, True)):
+                threading.Thread(target=self._pump, args=(source, sink, answers), daemon=True).start()
 
-    def _pump(self, source, sink):
+    def _pump(self, source, sink, answers):
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
+                if self.delay:
+                    time.sleep(self.delay)
                 self._flowing.wait()
-                sink.sendall(data)
+                if not (answers and self._is_muted):
+                    sink.sendall(data)
         # One end closed, so does the other.
         for each in (source, sink):
             with contextlib.suppress(OSError):

@@ -1,0 +1,95 @@
+"""scripts/chaos: its ruler, its schedule, and a short run of it."""
+import subprocess
+import sys
+
+import pytest
+
+from support.paths import ROOT
+
+import chaos_schedule
+from chaos_verdict import Gap, judge
+
+STEP = 100_000
+TAG = "ns=2;s=Well-00001.Power"
+
+
+def judged(numbers, gaps=(), published=10, acknowledged=10, times=None):
+    """What becomes of one tag's stored numbers; each is due at its number times STEP."""
+    rows = sorted((number, (times or {}).get(number, number * STEP)) for number in numbers)
+    breaks = [
+        (TAG, number, micros, following, later) for (number, micros), (following, later) in zip(rows, rows[1:])
+        if following != number + 1 or later <= micros
+    ]
+    summary = {TAG: (rows[0][0], rows[-1][0], len(rows), len(set(numbers)))} if rows else {}
+    return judge(summary, breaks, list(gaps), {TAG: published}, {TAG: acknowledged}, STEP)
+
+
+def test_a_complete_tag_holds():
+    verdict = judged(range(1, 11))
+    assert verdict.holds and (verdict.expected, verdict.stored) == (10, 10)
+    assert judged(range(1, 12)).holds, "what was published after the question was asked may be stored already"
+
+
+@pytest.mark.parametrize("numbers, missing", [
+    ([1, 2, 3, 5, 6, 7, 8, 9, 10], 1), ([1, 9, 10], 7), (list(range(1, 9)), 2), ([], 10),
+], ids=["in the midst", "many", "at the end", "all"])
+def test_what_is_missing_counts(numbers, missing):
+    verdict = judged(numbers)
+    assert not verdict.holds and verdict.missing == missing and verdict.excused == 0 and verdict.examples
+
+
+@pytest.mark.parametrize("gap, missing", [
+    (Gap(None, 4 * STEP, 6 * STEP, "lost"), 0),
+    (Gap(TAG, 4 * STEP, 6 * STEP, "lost"), 0),
+    (Gap(TAG, 4 * STEP, None, "lost"), 0),
+    (Gap("ns=2;s=another", 4 * STEP, 6 * STEP, "lost"), 3),
+    (Gap(TAG, 4 * STEP, 6 * STEP, "lost", healed=True), 3),
+    (Gap(TAG, 20 * STEP, 30 * STEP, "lost"), 3),
+    (Gap(TAG, 1 * STEP, 2 * STEP, "lost"), 3),
+    # One step of tolerance: the number before and the one after the gap may count as in it, no more.
+    (Gap(TAG, 5 * STEP, 5 * STEP, "lost"), 0),
+    (Gap(TAG, 3 * STEP, 4 * STEP, "lost"), 1),
+], ids=str)
+def test_only_an_open_gap_of_that_tag_and_time_excuses(gap, missing):
+    verdict = judged([1, 2, 3, 7, 8, 9, 10], [gap])
+    assert verdict.missing == missing and verdict.excused == 3 - missing
+    assert verdict.holds == (missing == 0)
+
+
+def test_twice_and_out_of_order_do_not_hold():
+    twice = judged([1, 2, 2, 3, 4, 5, 6, 7, 8, 9, 10])
+    assert not twice.holds and twice.doubled == 1 and twice.missing == 0
+    disordered = judged(range(1, 11), times={5: 3 * STEP})
+    assert not disordered.holds and disordered.disordered == 1
+
+
+def test_what_was_acknowledged_and_is_not_stored_does_not_hold():
+    verdict = judged(range(1, 9), [Gap(None, 0, 100 * STEP, "lost")], published=8, acknowledged=9)
+    assert not verdict.holds and verdict.unacknowledged_but_claimed == 1
+
+
+def test_the_schedule_follows_from_the_seed():
+    first, again = (chaos_schedule.schedule(7, 600, 3) for _ in range(2))
+    assert first == again != chaos_schedule.schedule(8, 600, 3)
+    assert {event.kind for event in first} == set(chaos_schedule.KINDS), "every kind strikes within ten minutes"
+    assert all(chaos_schedule.CALM <= event.at <= 600 - chaos_schedule.CALM + 2 for event in first)
+    # What is down cannot be killed, and nothing begins twice.
+    on = set()
+    for event in first:
+        key = ("daemon" if event.kind.endswith("-daemon") else event.kind, event.tenant)
+        if event.phase == "begin":
+            assert key not in on
+            on.add(key)
+        elif event.phase == "end":
+            on.remove(key)
+    assert not on
+
+
+def test_a_short_run():
+    """Faults of every sort by the schedule of one seed, against the real thing."""
+    done = subprocess.run(
+        [sys.executable, ROOT / "scripts" / "lib" / "chaos.py", "--minutes", "1.5", "--seed", "29", "--rate", "600"],
+        capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL,
+    )
+    assert done.returncode == 0, f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
+    print(done.stdout)
