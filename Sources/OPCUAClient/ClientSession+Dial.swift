@@ -18,32 +18,20 @@ extension ClientSession {
         parameters: ClientChannel.Parameters,
         isolation: isolated (any Actor)? = #isolation
     ) async throws(OPCUAClientError) -> ClientChannel {
+        if url.isReverse { return try await awaitServer(url, parameters: parameters) }
         // Several where a name has several addresses. Kept here, as a server may have closed the connection, and so
         // emptied its pipeline, before this function goes on.
         let handlers = NIOLoopBoundBox([ObjectIdentifier: ClientChannel](), eventLoop: eventLoop)
-        var bootstrap = ClientBootstrap(group: eventLoop)
+        let bootstrap = ClientBootstrap(group: eventLoop)
             .connectTimeout(timeout)
-            .channelOption(.socketOption(.so_keepalive), value: 1)
-            .channelOption(.tcpOption(.tcp_nodelay), value: 1)
-            // Small to begin with: a thousand quiet connections must not hold a thousand large buffers.
-            .channelOption(
-                .recvAllocator,
-                value: AdaptiveRecvByteBufferAllocator(minimum: 512, initial: 2048, maximum: 65_536)
-            )
             .channelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
+                    try SocketOptions.set(channel)
                     let handler = ClientChannel(parameters)
                     handlers.value[ObjectIdentifier(channel)] = handler
                     try channel.pipeline.syncOperations.addHandler(handler)
                 }
             }
-        #if os(Linux)
-        // TCP_USER_TIMEOUT: bytes not acknowledged for so long break the connection, whatever the kernel's patience.
-        bootstrap = bootstrap.channelOption(
-            ChannelOptions.Types.SocketOption(level: .tcp, name: .init(rawValue: 18)),
-            value: 20_000
-        )
-        #endif
         do {
             let promise = eventLoop.makePromise(of: (any Channel).self)
             dialing = promise

@@ -48,7 +48,7 @@ extension ClientSession {
         let channel = try await dial(
             url,
             parameters: ClientChannel.Parameters(
-                endpointURL: url.description,
+                endpointURL: url.serverURL,
                 channelLifetime: configuration.channelLifetime,
                 openTimeout: timeout
             )
@@ -56,7 +56,7 @@ extension ClientSession {
         defer { channel.closeOrderly() }
         step = .endpoints
         try await channel.opened()
-        return try await channel.call(GetEndpointsRequest(endpointUrl: url.description), timeout: timeout).endpoints
+        return try await channel.call(GetEndpointsRequest(endpointUrl: url.serverURL), timeout: timeout).endpoints
     }
 
     /// The security of the next channel: None, or that of a server whose certificate is trusted.

@@ -25,17 +25,23 @@ final class ClientSession {
     /// By then everything of this attempt has to be done; nil outside of attempts.
     var deadline: NIODeadline?
     var dialing: EventLoopPromise<any Channel>?
+    /// Where servers dial in; nil where none can.
+    let reverse: ReverseListener?
+    /// The patience for a server to dial in; nil: that for a service call.
+    var reversePatience: TimeAmount?
 
     init(
         configuration: ConnectionConfiguration,
         security: ClientSecurity?,
         eventLoop: any EventLoop,
-        limits: ServerLimits
+        limits: ServerLimits,
+        reverse: ReverseListener? = nil
     ) {
         self.configuration = configuration
         self.security = security
         self.eventLoop = eventLoop
         self.limits = limits
+        self.reverse = reverse
     }
 
     /// The patience for one service call: what is configured, or less where an attempt has less left.
@@ -56,7 +62,7 @@ final class ClientSession {
             let channel = try await dial(
                 url,
                 parameters: ClientChannel.Parameters(
-                    endpointURL: url.description,
+                    endpointURL: url.serverURL,
                     security: security,
                     channelLifetime: configuration.channelLifetime,
                     openTimeout: timeout
@@ -105,7 +111,7 @@ final class ClientSession {
         url: EndpointURL,
         isolation: isolated (any Actor)? = #isolation
     ) async throws(OPCUAClientError) -> [EndpointDescription] {
-        try await call(GetEndpointsRequest(endpointUrl: url.description)).endpoints
+        try await call(GetEndpointsRequest(endpointUrl: url.serverURL)).endpoints
     }
 
     // MARK: Session
@@ -136,7 +142,7 @@ final class ClientSession {
                 applicationName: LocalizedText(configuration.applicationName),
                 applicationType: .client
             ),
-            endpointUrl: url.description,
+            endpointUrl: url.serverURL,
             sessionName: name,
             clientNonce: nonce,
             clientCertificate: server == nil ? nil : security?.identity.chain.byteString,

@@ -1,12 +1,17 @@
 import OPCUACodec
 
-/// An `opc.tcp` URL taken apart (Part 6, 7.2): host and port to dial, and the text to put into Hello.
+/// An `opc.tcp` URL taken apart (Part 6, 7.2): host and port to dial, and the text to put into Hello. With `reverse+` in
+/// front the server is not dialled: it dials in and names this URL in its ReverseHello (Part 6, 7.1.2.6).
 package struct EndpointURL: Sendable, Hashable, CustomStringConvertible {
     /// Name or address, an IPv6 address without its brackets.
     package let host: String
     package let port: Int
     /// The URL as it was given.
     package let description: String
+    /// What the server knows itself by: the URL without `reverse+`.
+    package let serverURL: String
+    /// The server dials in.
+    package let isReverse: Bool
 
     /// The registered port of OPC UA (Part 6, 7.2).
     package static let defaultPort = 4840
@@ -22,9 +27,13 @@ package struct EndpointURL: Sendable, Hashable, CustomStringConvertible {
             )
         }
         let scheme = "opc.tcp://"
-        guard text.utf8.count <= 4096 else { throw wrong("it is longer than 4096 bytes (Part 6, 7.1.2.3)") }
-        guard text.lowercased().hasPrefix(scheme) else { throw wrong("it must begin with opc.tcp://") }
-        let rest = text.dropFirst(scheme.count)
+        isReverse = text.lowercased().hasPrefix(Self.reversePrefix)
+        let server = isReverse ? String(text.dropFirst(Self.reversePrefix.count)) : text
+        guard server.utf8.count <= 4096 else { throw wrong("it is longer than 4096 bytes (Part 6, 7.1.2.3)") }
+        guard server.lowercased().hasPrefix(scheme) else {
+            throw wrong("it must begin with opc.tcp:// or reverse+opc.tcp://")
+        }
+        let rest = server.dropFirst(scheme.count)
         let authority = rest.prefix { $0 != "/" && $0 != "?" }
         var host = authority
         var port: Substring?
@@ -54,7 +63,13 @@ package struct EndpointURL: Sendable, Hashable, CustomStringConvertible {
             self.port = Self.defaultPort
         }
         description = text
+        serverURL = server
     }
+
+    private static let reversePrefix = "reverse+"
+
+    /// Whether the server of this URL dials in; false for a text that is no URL.
+    package static func isReverse(_ text: String) -> Bool { (try? EndpointURL(text))?.isReverse ?? false }
 
     /// The URLs of one connection: redundant servers are separated by commas.
     package static func list(_ text: String) throws(OPCUAClientError) -> [EndpointURL] {

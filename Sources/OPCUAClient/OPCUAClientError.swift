@@ -42,6 +42,8 @@ package struct OPCUAClientError: Error, Sendable, Equatable, CustomStringConvert
         package static let serverDegraded = Code("server_degraded")
         /// A message is larger than what was negotiated.
         package static let messageTooLarge = Code("message_too_large")
+        /// No server has dialled in (reverse connect).
+        package static let noReverseHello = Code("no_reverse_hello")
         /// `shutdown` or cancellation.
         package static let stopped = Code("stopped")
     }

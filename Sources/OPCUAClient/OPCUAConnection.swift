@@ -64,6 +64,7 @@ package actor OPCUAConnection {
     /// - Parameters:
     ///   - security: own certificate and trust store; needed for Sign and SignAndEncrypt, and to encrypt passwords.
     ///   - limits: learnt in an earlier run.
+    ///   - reverse: where servers dial in; `eventLoop` must be its event loop where a URL is one of those.
     package init(
         configuration: ConnectionConfiguration,
         eventLoop: any EventLoop,
@@ -71,6 +72,7 @@ package actor OPCUAConnection {
         logger: Logger,
         security: ClientSecurity? = nil,
         limits: ServerLimits = ServerLimits(),
+        reverse: ReverseListener? = nil,
         jitterSeed: UInt64? = nil
     ) {
         self.configuration = configuration
@@ -81,8 +83,10 @@ package actor OPCUAConnection {
             configuration: configuration,
             security: security,
             eventLoop: eventLoop,
-            limits: limits
+            limits: limits,
+            reverse: reverse
         )
+        session.reversePatience = .seconds(60)
         pipeline = PublishPipeline(
             maximumUnacknowledged: configuration.maximumUnacknowledged,
             learntLimit: limits.learntPublishRequests
@@ -110,6 +114,7 @@ package actor OPCUAConnection {
         guard !isRunning, !isStopping else { return }
         isRunning = true
         restore()
+        let reverse = await expectServers()
         await withTaskCancellationHandler {
             await withDiscardingTaskGroup { group in
                 group.addTask { await self.pump() }
@@ -119,6 +124,7 @@ package actor OPCUAConnection {
         } onCancel: {
             eventLoop.execute { self.assumeIsolated { $0.stop(keepSubscriptions: true) } }
         }
+        for endpoint in reverse { await session.reverse?.unexpect(endpoint) }
         isRunning = false
         setState(.idle)
         let waiters = stopWaiters
@@ -154,6 +160,15 @@ package actor OPCUAConnection {
     package func update(items: [MonitoredItemSpecification]) {
         pendingUpdate = items
         wakeController()
+    }
+
+    /// Servers that dial in while this connection is busy or waits are kept for it.
+    private func expectServers() async -> [ReverseEndpoint] {
+        guard let reverse = session.reverse else { return [] }
+        let urls = configuration.endpointURLs.compactMap { try? EndpointURL($0) }
+        let endpoints = urls.filter(\.isReverse).map { ReverseEndpoint($0) }
+        for endpoint in endpoints { await reverse.expect(endpoint) }
+        return endpoints
     }
 
     private func restore() {
@@ -250,6 +265,8 @@ package actor OPCUAConnection {
             longest: error.isRetriedAtLongestDelayOnly || status.failedAttempts >= configuration.maximumAttempts
         )
         setState(status.failedAttempts >= configuration.maximumAttempts ? .down : .backingOff)
+        // Nobody was called, so nobody is spared by a delay: wait on.
+        if error.code == .noReverseHello { return logFailure(error, retryIn: .zero) }
         logFailure(error, retryIn: delay)
         let until = NIODeadline.now() + delay
         while !isStopping, NIODeadline.now() < until { await sleepController(until: until) }

@@ -16,10 +16,12 @@ package actor OPCUAProbe {
     ///   - configuration: its first endpoint URL is visited; `connectionTimeout` is the patience for connecting and for
     ///     each later call. Items are ignored.
     ///   - security: own certificate and trust store; needed for Sign and SignAndEncrypt, and to encrypt passwords.
+    ///   - reverse: where servers dial in; `eventLoop` must be its event loop where the URL is one of those.
     package init(
         configuration: ConnectionConfiguration,
         security: ClientSecurity? = nil,
-        eventLoop: any EventLoop
+        eventLoop: any EventLoop,
+        reverse: ReverseListener? = nil
     ) {
         self.configuration = configuration
         self.eventLoop = eventLoop
@@ -27,7 +29,8 @@ package actor OPCUAProbe {
             configuration: configuration,
             security: security,
             eventLoop: eventLoop,
-            limits: ServerLimits()
+            limits: ServerLimits(),
+            reverse: reverse
         )
     }
 
@@ -61,6 +64,7 @@ package actor OPCUAProbe {
 
     /// Closes session and channel; waits at most a second for a server that does not answer.
     package func close() async {
+        session.abandonDial()
         guard let channel = session.channel else { return }
         if channel.failure == nil { await session.close(deleteSubscriptions: true, timeout: .seconds(1)) }
         channel.closeOrderly()

@@ -39,7 +39,8 @@ struct EndpointSyntaxTests {
     @Test(arguments: [
         "opc.tcp://plc", "opc.tcp://plc:4840", "OPC.TCP://PLC:4840", "opc.tcp://10.0.0.7:1/path/x?y#z",
         "opc.tcp://[::1]:4840", "opc.tcp://[fe80::1%eth0]", "opc.tcp://a:1/x,opc.tcp://[::1]:2",
-        "opc.tcp://a_b-c.example:65535/", "opc.tcp://plc/a:b@c",
+        "opc.tcp://a_b-c.example:65535/", "opc.tcp://plc/a:b@c", "reverse+opc.tcp://plc:4840/x",
+        "opc.tcp://a,Reverse+opc.tcp://b",
     ])
     func takesURLs(text: String) throws {
         #expect(try EndpointSyntax.url("endpoint_url", text) == text)

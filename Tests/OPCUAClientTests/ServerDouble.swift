@@ -69,9 +69,41 @@ final class ServerDouble: Sendable {
             }
             .bind(host: "127.0.0.1", port: 0).get()
         shared = state
+        self.script = script
     }
 
     private let shared: SharedState
+    private let script: Script
+
+    /// Dials a client that listens (reverse connect) and says who it is; then it serves as ever.
+    /// - Returns: the connection.
+    @discardableResult
+    func dial(port: Int, endpointURL: String) async throws -> any Channel {
+        let shared = shared
+        let script = script
+        let channel = try await ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton)
+            .channelInitializer { channel in
+                channel.eventLoop.makeCompletedFuture {
+                    try channel.pipeline.syncOperations.addHandler(
+                        Handler(state: shared, raw: nil, secured: nil, script: script)
+                    )
+                }
+            }
+            .connect(host: "127.0.0.1", port: port).get()
+        try await channel.writeAndFlush(
+            ByteBuffer(bytes: Self.reverseHello(serverURI: "urn:double", endpointURL: endpointURL))
+        )
+        return channel
+    }
+
+    static func reverseHello(serverURI: String, endpointURL: String) -> [UInt8] {
+        var encoder = BinaryEncoder()
+        encoder.bytes += Array("RHEF".utf8)
+        encoder.integer(UInt32(16 + serverURI.utf8.count + endpointURL.utf8.count))
+        encoder.string(serverURI)
+        encoder.string(endpointURL)
+        return encoder.bytes
+    }
 
     func count(_ type: NodeId) -> Int { shared.state.withLock { $0.counts[type] ?? 0 } }
     var connections: Int { shared.state.withLock { $0.connections } }

@@ -51,6 +51,10 @@ let keyB = "HxAdHBsaGRgXFhUUExIREA8ODQwLCgkIBwYFBAMCAQA="
         .good("JOURNAL_MAX_TOTAL_BYTES", "2tib") { $0.journal.maxTotalBytes == 2 << 40 },
         .good("JOURNAL_FULL_POLICY", "drop-oldest") { $0.journal.fullPolicy == .dropOldest },
         .good("JOURNAL_FULL_POLICY", "stop") { $0.journal.fullPolicy == .stopReading },
+        .good("OPC_REVERSE_LISTEN", "0.0.0.0:4843") {
+            $0.opc.reverseListen == Settings.ReverseAddress(host: "0.0.0.0", port: 4843)
+        },
+        .good("OPC_REVERSE_LISTEN", "[::]:0") { $0.opc.reverseListen?.host == "::" },
         .good("GRPC_HOST", "::1") { $0.grpc.listenAddress.host == "::1" },
         .good("GRPC_HOST", "localhost") { $0.grpc.listenAddress.host == "localhost" },
         .good("GRPC_PORT", "0") { $0.grpc.listenAddress.port == 0 },
@@ -94,6 +98,7 @@ let keyB = "HxAdHBsaGRgXFhUUExIREA8ODQwLCgkIBwYFBAMCAQA="
         VariableCase.bad("JOURNAL_MAX_BYTES", "1023KiB", "1GB", "1.5GiB", "-1MiB", "9223372036854775807GiB", "MiB"),
         VariableCase.bad("JOURNAL_MAX_TOTAL_BYTES", "0", "none"),
         VariableCase.bad("JOURNAL_FULL_POLICY", "drop", "drop_oldest"),
+        VariableCase.bad("OPC_REVERSE_LISTEN", "4843", "0.0.0.0", "host:", ":4843", "::1:4843", "host:65536", "*:1"),
         VariableCase.bad("GRPC_HOST", "0.0.0.0:50051/", "two words", "*"),
         VariableCase.bad("GRPC_PORT", "65536", "-1", "tcp://10.0.0.1:50051"),
         VariableCase.bad("GRPC_TLS_CERT", "a\u{0}"),

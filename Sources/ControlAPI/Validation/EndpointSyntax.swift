@@ -1,6 +1,7 @@
 /// Checks of the settings that reach an OPC UA server.
 enum EndpointSyntax {
-    /// `opc.tcp://host[:port][/path]` without credentials; those of redundant servers are separated by commas.
+    /// `opc.tcp://host[:port][/path]` without credentials, `reverse+` in front where the server dials in; those of
+    /// redundant servers are separated by commas.
     static func url(_ field: String, _ text: String) throws(ControlError) -> String {
         guard !text.isEmpty else { throw .invalid(field, "is required") }
         _ = try Validate.length(field, text, atMost: Bounds.endpointURLBytes)
@@ -10,9 +11,11 @@ enum EndpointSyntax {
 
     private static func check(_ field: String, _ text: Substring) throws(ControlError) {
         let scheme = "opc.tcp://"
+        let reverse = "reverse+"
+        let text = text.prefix(reverse.count).lowercased() == reverse ? text.dropFirst(reverse.count) : text
         guard text.prefix(scheme.count).lowercased() == scheme else {
             // The text may hold a password: it is not repeated.
-            throw .invalid(field, "does not start with \(scheme)")
+            throw .invalid(field, "does not start with \(scheme) or \(reverse)\(scheme)")
         }
         guard text.utf8.allSatisfy({ $0 > 0x20 && $0 < 0x7F }) else {
             throw .invalid(field, "has characters that a URL cannot have; percent-encode them")

@@ -21,6 +21,8 @@ package struct IngestionOptions: Sendable {
     package var connections = ConnectionDefaults()
     /// Own certificate and trust store; nil: unsecured connections only.
     package var security: ClientSecurity?
+    /// Where servers dial in (OPC_REVERSE_LISTEN).
+    package var reverse: ReverseListener?
     package var storage = StorageSettings()
     /// Bring a tenant's schema up to date when it is started. Where the database's user may not, what is missing shows when
     /// it is used.

@@ -486,7 +486,10 @@ actor Tenant {
     private func start(_ record: ConnectionRecord, _ plan: ConnectionPlan) async {
         guard let journal else { return }
         let id = record.id
-        let loop = environment.eventLoops.next()
+        let reverse = environment.options.reverse
+        let dialsIn = plan.configuration.endpointURLs.contains { EndpointURL.isReverse($0) }
+        // A socket stays on the event loop that took it.
+        let loop = dialsIn ? reverse?.eventLoop ?? environment.eventLoops.next() : environment.eventLoops.next()
         var logger = logger
         logger[metadataKey: "connection_id"] = "\(id.uuidString.lowercased())"
         let intake = ConnectionIntake(
@@ -517,7 +520,8 @@ actor Tenant {
             eventLoop: loop,
             consumer: intake,
             logger: logger,
-            security: environment.options.security
+            security: environment.options.security,
+            reverse: reverse
         )
         loop.execute { intake.connection = connection }
         connections[id] = ManagedConnection(

@@ -134,7 +134,13 @@ extension DaemonBackend {
     ) async throws(ProbeError) -> Result {
         var configuration = configuration
         configuration.connectionTimeout = max(1, timeout.wholeMilliseconds)
-        let probe = OPCUAProbe(configuration: configuration, security: security, eventLoop: eventLoops.next())
+        let dialsIn = configuration.endpointURLs.first.map { EndpointURL.isReverse($0) } ?? false
+        let probe = OPCUAProbe(
+            configuration: configuration,
+            security: security,
+            eventLoop: dialsIn ? reverse?.eventLoop ?? eventLoops.next() : eventLoops.next(),
+            reverse: reverse
+        )
         let isLate = Flag()
         let alarm = Task {
             try await Task.sleep(for: timeout)

@@ -19,6 +19,8 @@ struct DaemonBackend: ControlBackend {
     let security: ClientSecurity?
     let trust: CertificateTrust
     let eventLoops: any EventLoopGroup
+    /// Where servers dial in.
+    let reverse: ReverseListener?
     private let reader: ReadingsReader
 
     init(
@@ -29,6 +31,7 @@ struct DaemonBackend: ControlBackend {
         security: ClientSecurity? = nil,
         trust: CertificateTrust,
         eventLoops: any EventLoopGroup,
+        reverse: ReverseListener? = nil,
         logger: Logger
     ) {
         self.router = router
@@ -37,6 +40,7 @@ struct DaemonBackend: ControlBackend {
         self.security = security
         self.trust = trust
         self.eventLoops = eventLoops
+        self.reverse = reverse
         self.logger = logger
         registry = TenantRegistry(pool: pool)
         gaps = GapLedger(pool: pool)

@@ -140,6 +140,7 @@ extension ProbeError {
             } else {
                 error.message.hasSuffix("does not resolve") ? "resolve" : "tcp"
             }
+        case .awaitServer: "reverse connect"
         case .secureChannel: "secure channel"
         case .endpoints: "endpoints"
         case .createSession: "session"

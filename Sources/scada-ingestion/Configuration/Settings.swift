@@ -41,6 +41,16 @@ struct Settings: Sendable, Equatable {
         var allowDeprecatedPolicies = false
         /// OPC_ALLOW_PLAINTEXT_PASSWORD: a password over a channel that does not encrypt it.
         var allowPlaintextPassword = false
+        /// OPC_REVERSE_LISTEN: where servers dial in; nil: nowhere.
+        var reverseListen: ReverseAddress?
+    }
+
+    /// Where to listen.
+    struct ReverseAddress: Sendable, Equatable {
+        /// An IPv6 address without its brackets.
+        var host: String
+        /// 0: any free one.
+        var port: UInt16
     }
 
     struct Aggregation: Sendable, Equatable {

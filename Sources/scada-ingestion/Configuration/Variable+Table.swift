@@ -89,6 +89,17 @@ extension Variable {
             \.opc.allowPlaintextPassword,
             "Also send user passwords to servers that offer no encryption for them. Anybody on the network can read them."
         ),
+        Variable(
+            name: "OPC_REVERSE_LISTEN",
+            section: .opc,
+            fallback: .unset("no server can dial in"),
+            expected: "HOST:PORT of this machine, such as 0.0.0.0:4843 or [::]:4843",
+            summary: """
+                Address that OPC UA servers dial for reverse connect, as HOST:PORT: for connections whose endpoint_url \
+                begins with reverse+opc.tcp://.
+                """,
+            example: "0.0.0.0:4843"
+        ) { (text, draft) throws(Unacceptable) in draft.settings.opc.reverseListen = try listenAddress(text) },
     ]
 
     private static let batches: [Variable] = [
@@ -305,6 +316,21 @@ extension Variable {
             "Logs on stderr: one JSON object a line, or text for people."
         ) { $0.log.format = $1 },
     ]
+
+    /// `HOST:PORT`; an IPv6 address stands in brackets.
+    private static func listenAddress(_ text: String) throws(Unacceptable) -> Settings.ReverseAddress {
+        guard let colon = text.lastIndex(of: ":"), let port = UInt16(text[text.index(after: colon)...]) else {
+            throw Unacceptable("the port is missing")
+        }
+        var host = text[..<colon]
+        if host.first == "[", host.last == "]" {
+            host = host.dropFirst().dropLast()
+        } else if host.contains(":") {
+            throw Unacceptable("an IPv6 address must stand in brackets")
+        }
+        guard !host.isEmpty else { throw Unacceptable("the host is missing") }
+        return Settings.ReverseAddress(host: try hostText(String(host)), port: port)
+    }
 
     private static func hostText(_ text: String) throws(Unacceptable) -> String {
         let isPlausible = text.utf8.allSatisfy {

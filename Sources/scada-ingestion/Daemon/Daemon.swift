@@ -39,8 +39,12 @@ enum Daemon {
         let pool = try DatabaseCommand.makePool(configuration, reserved: listeners)
         let journals = try openJournals(configuration, metrics, logger)
         let eventLoops = MultiThreadedEventLoopGroup(numberOfThreads: System.coreCount)
+        var options = try ingestionOptions(configuration, journals.configuration, security, listeners, logger)
+        if configuration.opc.reverseListen != nil {
+            options.reverse = ReverseListener(eventLoop: eventLoops.next(), logger: logger)
+        }
         let router = TenantRouter(
-            options: try ingestionOptions(configuration, journals.configuration, security, listeners, logger),
+            options: options,
             journals: journals.directory,
             pool: pool,
             metrics: metrics,
@@ -51,7 +55,17 @@ enum Daemon {
             .register(in: metrics)
 
         let health = HealthState()
-        let api = try makeAPI(configuration, router, pool, eventLoops, security, metrics, health, logger)
+        let api = try makeAPI(
+            configuration,
+            router,
+            pool,
+            eventLoops,
+            security,
+            options.reverse,
+            metrics,
+            health,
+            logger
+        )
         var httpOptions = HTTPServerOptions(host: configuration.http.host, port: Int(configuration.http.port))
         httpOptions.showsStatusPage = configuration.http.statusPage
         let http = HTTPServer(
@@ -66,9 +80,12 @@ enum Daemon {
             ),
             logger: logger
         )
-        // Both ports are taken before anything else starts: a second daemon ends here, having disturbed nothing.
+        // The ports are taken before anything else starts: a second daemon ends here, having disturbed nothing.
         do {
             try await http.start()
+            if let listener = options.reverse, let address = configuration.opc.reverseListen {
+                _ = try await listener.start(host: address.host, port: Int(address.port))
+            }
             try api.start()
         } catch {
             Console.error("\(error)")
@@ -76,7 +93,8 @@ enum Daemon {
             throw exitCode(error)
         }
         // Ended in the opposite order: first the API, then intake and writers, last what tells about them.
-        let services: [any Service] = [http, router, HealthReporter(router: router, health: health), api]
+        var services: [any Service] = [http, router, HealthReporter(router: router, health: health), api]
+        if let listener = options.reverse { services.insert(ReverseConnectService(listener: listener), at: 1) }
         let group = ServiceGroup(
             configuration: ServiceGroupConfiguration(
                 services: services.map {
@@ -198,6 +216,7 @@ enum Daemon {
         _ pool: ConnectionPool,
         _ eventLoops: any EventLoopGroup,
         _ security: ClientSecurity,
+        _ reverse: ReverseListener?,
         _ metrics: ScadaMetrics,
         _ health: HealthState,
         _ logger: Logger
@@ -219,6 +238,7 @@ enum Daemon {
                 security: security,
                 trust: CertificateTrust(folder: configuration.opc.pkiDirectory),
                 eventLoops: eventLoops,
+                reverse: reverse,
                 logger: logger
             ),
             health: health,
