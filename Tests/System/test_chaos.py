@@ -85,6 +85,7 @@ def test_the_schedule_follows_from_the_seed():
     assert not on
 
 
+@pytest.mark.timeout(600)
 def test_a_short_run():
     """Faults of every sort by the schedule of one seed, against the real thing."""
     done = subprocess.run(
