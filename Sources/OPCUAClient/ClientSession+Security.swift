@@ -131,7 +131,12 @@ extension ClientSession {
             try store.validate(byteString: bytes, expecting: expectation, now: now)
         }
         if let problem = verdict.problem {
-            throw OPCUAClientError(.security, problem.message, status: problem.status, advice: problem.advice)
+            throw OPCUAClientError(
+                .certificate(problem.check),
+                problem.message,
+                status: problem.status,
+                advice: problem.advice
+            )
         }
         guard let leaf = verdict.chain.first else {
             throw OPCUAClientError(.security, "the server's certificate is empty", status: .badCertificateInvalid)

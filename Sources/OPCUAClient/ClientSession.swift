@@ -21,7 +21,11 @@ final class ClientSession {
     var namespaces: [String] = []
     var limits: ServerLimits
     /// What is being done or was done last: names the step in which an attempt failed.
-    var step = ConnectStep.connect
+    var step = ConnectStep.connect {
+        didSet { onStep?(step) }
+    }
+    /// Told of every step that begins, and of the one that goes on.
+    var onStep: ((ConnectStep) -> Void)?
     /// By then everything of this attempt has to be done; nil outside of attempts.
     var deadline: NIODeadline?
     var dialing: EventLoopPromise<any Channel>?

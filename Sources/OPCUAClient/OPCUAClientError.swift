@@ -1,5 +1,5 @@
 package import OPCUACodec
-import OPCUASecurity
+package import OPCUASecurity
 
 /// What went wrong between this client and a server, in words for the person who has to cure it.
 ///
@@ -28,6 +28,30 @@ package struct OPCUAClientError: Error, Sendable, Equatable, CustomStringConvert
         package static let serviceFault = Code("service_fault")
         /// Certificates, signatures or policies were refused by one of the two sides.
         package static let security = Code("security")
+        /// The server's certificate did not pass a check: each has a name of its own.
+        package static func certificate(_ check: CertificateProblem.Check) -> Code {
+            switch check {
+            case .malformed: Code("certificate_malformed")
+            case .chainIncomplete: Code("certificate_chain_incomplete")
+            case .badSignature: Code("certificate_bad_signature")
+            case .keyTooShort: Code("certificate_key_too_short")
+            case .weakSignature: Code("certificate_weak_signature")
+            case .untrusted: Code("certificate_untrusted")
+            case .notYetValid: Code("certificate_not_yet_valid")
+            case .expired: Code("certificate_expired")
+            case .issuerNotYetValid: Code("certificate_issuer_not_yet_valid")
+            case .issuerExpired: Code("certificate_issuer_expired")
+            case .wrongHost: Code("certificate_wrong_host")
+            case .wrongApplicationUri: Code("certificate_wrong_application_uri")
+            case .keyUsage: Code("certificate_key_usage")
+            case .issuerKeyUsage: Code("certificate_issuer_key_usage")
+            case .revoked: Code("certificate_revoked")
+            case .issuerRevoked: Code("certificate_issuer_revoked")
+            case .revocationUnknown: Code("certificate_revocation_unknown")
+            case .issuerRevocationUnknown: Code("certificate_issuer_revocation_unknown")
+            }
+        }
+        package var isCertificate: Bool { description.hasPrefix("certificate_") }
         /// The server offers no endpoint with the configured mode and policy.
         package static let noMatchingEndpoint = Code("no_matching_endpoint")
         /// User name, password or user certificate refused.

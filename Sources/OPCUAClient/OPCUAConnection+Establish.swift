@@ -46,7 +46,7 @@ extension OPCUAConnection {
     private static func isRefusal(_ error: OPCUAClientError) -> Bool {
         switch error.code {
         case .serviceFault, .sessionLost, .subscriptionLost, .security, .identityRejected: true
-        default: false
+        default: error.code.isCertificate
         }
     }
 

@@ -9,23 +9,27 @@ extension OPCUAProbe {
     package func browse(_ options: BrowseOptions) async throws(ProbeError) -> ProbedPage {
         try await named { () async throws(OPCUAClientError) in
             session.step = .browse
-            guard let start = options.start.resolved(namespaces: session.namespaces) else {
-                throw OPCUAClientError(
-                    .invalidConfiguration,
-                    "the namespace of the node to begin with is not in the server's table",
-                    status: .badNodeIdUnknown,
-                    advice: "It knows \(session.namespaces.joined(separator: ", "))"
-                )
-            }
-            return try await walk(options, from: start)
+            return try await walk(options, from: try beginning(options))
         }
     }
 
+    func beginning(_ options: BrowseOptions) throws(OPCUAClientError) -> NodeId {
+        guard let start = options.start.resolved(namespaces: session.namespaces) else {
+            throw OPCUAClientError(
+                .invalidConfiguration,
+                "the namespace of the node to begin with is not in the server's table",
+                status: .badNodeIdUnknown,
+                advice: "It knows \(session.namespaces.joined(separator: ", "))"
+            )
+        }
+        return start
+    }
+
     /// Nodes remembered against circles and for paging: a bound for hostile address spaces.
-    private static let maximumVisited = 500_000
+    static let maximumVisited = 500_000
 
     /// What one level hands to the next.
-    private struct Found {
+    struct Found {
         var node: ProbedNode
         /// Known once its own references have been browsed.
         var unitNode: NodeId?
@@ -78,18 +82,18 @@ extension OPCUAProbe {
         return try await finish(page, options, false)
     }
 
-    private func isListed(_ reference: ReferenceDescription) -> Bool {
+    func isListed(_ reference: ReferenceDescription) -> Bool {
         reference.nodeId.serverIndex == 0 && reference.referenceTypeId != WellKnownNodeId.hasProperty
             && (reference.nodeClass == .object || reference.nodeClass == .variable)
     }
 
-    private func matches(_ node: ProbedNode, _ options: BrowseOptions, _ filter: String) -> Bool {
+    func matches(_ node: ProbedNode, _ options: BrowseOptions, _ filter: String) -> Bool {
         if options.variablesOnly && node.nodeClass != .variable { return false }
         return filter.isEmpty || node.displayName.lowercased().contains(filter)
             || node.stableNodeID.lowercased().contains(filter)
     }
 
-    private func note(_ references: [ReferenceDescription], about found: inout Found) {
+    func note(_ references: [ReferenceDescription], about found: inout Found) {
         found.node.hasChildren = found.node.hasChildren || references.contains(where: isListed)
         found.unitNode =
             references.first {
@@ -98,7 +102,7 @@ extension OPCUAProbe {
             }?.nodeId.nodeId
     }
 
-    private func probed(_ reference: ReferenceDescription, parent: NodeId, path: [String]) -> ProbedNode {
+    func probed(_ reference: ReferenceDescription, parent: NodeId, path: [String]) -> ProbedNode {
         let id = reference.nodeId.nodeId
         let name = reference.displayName.text ?? reference.browseName.name ?? "\(id)"
         var stable = "\(id)"
@@ -128,6 +132,13 @@ extension OPCUAProbe {
     private func finish(_ found: [Found], _ options: BrowseOptions, _ hasMore: Bool) async throws(OPCUAClientError)
         -> ProbedPage
     {
+        ProbedPage(
+            nodes: try await described(found, readsValues: options.readsValues),
+            nextOffset: hasMore ? options.offset + options.limit : nil
+        )
+    }
+
+    func described(_ found: [Found], readsValues: Bool) async throws(OPCUAClientError) -> [ProbedNode] {
         var found = found
         session.step = .read
         var wanted: [ReadValueId] = []
@@ -158,7 +169,7 @@ extension OPCUAProbe {
                 node.isReadable = level & 1 != 0
                 node.isHistoryReadable = level & 4 != 0
             }
-            if options.readsValues { want(i, AttributeId.value) { $0.value = $1 } }
+            if readsValues { want(i, AttributeId.value) { $0.value = $1 } }
             if let unit = found[i].unitNode {
                 want(i, AttributeId.value, of: unit) { node, value in
                     guard case .extensionObject(let object) = value.value,
@@ -170,10 +181,7 @@ extension OPCUAProbe {
         }
         // Nothing may come back for a node that is bad: each attribute has its own status.
         for ((i, take), value) in zip(takers, try await session.read(wanted)) { take(&found[i].node, value) }
-        return ProbedPage(
-            nodes: found.map(\.node),
-            nextOffset: hasMore ? options.offset + options.limit : nil
-        )
+        return found.map(\.node)
     }
 
     /// Types of the OPC UA namespace by name, others by id: the server's type nodes are not read.
@@ -200,7 +208,7 @@ extension OPCUAProbe {
     // MARK: References
 
     /// The references of each node, continuation points followed to the end (Part 4, 5.9.2 and 5.9.3).
-    private func references(of nodes: [NodeId], isStart: Bool) async throws(OPCUAClientError)
+    func references(of nodes: [NodeId], isStart: Bool) async throws(OPCUAClientError)
         -> [[ReferenceDescription]]
     {
         let asked = nodes.filter { isStart || !Self.skipped.contains($0) }

@@ -11,6 +11,9 @@ package actor OPCUAProbe {
     package nonisolated let eventLoop: any EventLoop
     let configuration: ConnectionConfiguration
     let session: ClientSession
+    /// Every step so far in order, the present one without its duration.
+    private var begun: [(step: ConnectStep, at: NIODeadline)] = []
+    private var ended: NIODeadline?
 
     /// - Parameters:
     ///   - configuration: its first endpoint URL is visited; `connectionTimeout` is the patience for connecting and for
@@ -32,6 +35,17 @@ package actor OPCUAProbe {
             limits: ServerLimits(),
             reverse: reverse
         )
+    }
+
+    /// How long each step took, in order; the last one is the one that goes on, failed, or was the last to be done.
+    package var steps: [StepDuration] {
+        let ends = begun.dropFirst().map(\.at) + [ended ?? .now()]
+        return zip(begun, ends).map { StepDuration(step: $0.step, microseconds: ($1 - $0.at).nanoseconds / 1000) }
+    }
+
+    private func note(_ step: ConnectStep) {
+        guard begun.last?.step != step else { return }
+        begun.append((step, .now()))
     }
 
     /// The endpoints a server offers, without a session, over a channel without security, whatever is configured
@@ -81,6 +95,12 @@ package actor OPCUAProbe {
 
     /// Names the step in which `body` failed.
     func named<R>(_ body: () async throws(OPCUAClientError) -> R) async throws(ProbeError) -> R {
+        ended = nil
+        session.onStep = { [weak self] step in self?.assumeIsolated { $0.note(step) } }
+        defer {
+            session.onStep = nil
+            ended = .now()
+        }
         do throws(OPCUAClientError) { return try await body() } catch {
             throw ProbeError(step: session.step, error: error)
         }

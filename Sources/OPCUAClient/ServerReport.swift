@@ -43,6 +43,17 @@ package struct ServerReport: Sendable, Equatable {
     package init() {}
 }
 
+/// A step of a probe and the time it took.
+package struct StepDuration: Sendable, Equatable {
+    package var step: ConnectStep
+    package var microseconds: Int64
+
+    package init(step: ConnectStep, microseconds: Int64) {
+        self.step = step
+        self.microseconds = microseconds
+    }
+}
+
 /// A probe failed: in which step and why.
 package struct ProbeError: Error, Sendable, Equatable, CustomStringConvertible {
     package var step: ConnectStep
@@ -130,6 +141,27 @@ package struct ProbedPage: Sendable, Equatable {
         self.nodes = nodes
         self.nextOffset = nextOffset
     }
+}
+
+/// What `OPCUAProbe.walk` did.
+package struct WalkSummary: Sendable, Equatable {
+    /// Nodes that were looked at below the start.
+    package var seen = 0
+    /// Nodes that match, and were handed out.
+    package var matched = 0
+    package var end = End.complete
+
+    package enum End: Sendable, Equatable {
+        case complete
+        /// `BrowseOptions.limit` nodes were handed out, and there are more.
+        case limit
+        /// More nodes than are remembered against circles: the rest was not looked at.
+        case tooMany
+        /// Whoever took the nodes wanted no more.
+        case stopped
+    }
+
+    package init() {}
 }
 
 extension NodeIdText {

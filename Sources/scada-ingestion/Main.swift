@@ -15,6 +15,10 @@ struct ScadaIngestion: AsyncParsableCommand {
                   create or complete the databases
               scada-ingestion check --config scada.env
                   see whether everything is there
+              scada-ingestion test-connection opc.tcp://10.0.7.2:4840
+                  what a server offers, and whether a session works
+              scada-ingestion browse opc.tcp://10.0.7.2:4840 --sql > tags.sql
+                  its tags as rows for tag_mappings
               scada-ingestion --config scada.env
                   run the daemon
 
@@ -30,9 +34,8 @@ struct ScadaIngestion: AsyncParsableCommand {
             """,
         version: BuildInformation.line,
         subcommands: [
-            Serve.self, Check.self, Migrate.self, Tenant.self, Trust.self, CertificateCommand.self, EncryptSecret.self,
-            PrintEnvironment.self,
-            PrintVersion.self,
+            Serve.self, Check.self, Migrate.self, Tenant.self, TestConnection.self, Browse.self, Trust.self,
+            CertificateCommand.self, EncryptSecret.self, PrintEnvironment.self, PrintVersion.self,
         ],
         defaultSubcommand: Serve.self
     )

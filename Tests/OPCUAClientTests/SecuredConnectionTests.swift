@@ -106,6 +106,7 @@ struct SecuredConnectionTests {
         }
         #expect(error.step == .certificate)
         #expect(error.error.status == .badCertificateUntrusted)
+        #expect(error.error.code == .certificate(.untrusted))
         let thumbprint = try Self.server.get().certificate.thumbprint
         #expect(error.error.advice?.contains("scada-ingestion trust \(thumbprint)") == true)
     }

@@ -31,6 +31,14 @@ import Testing
         ["environment", "--examples"],
         ["tenant", "add"], ["tenant", "add", "--slug", "", "--database-url", "x"], ["tenant", "bogus"],
         ["tenant", "add", "--slug", "a", "--database-url", "x", "--id", "1"],
+        ["test-connection"], ["test-connection", "a", "b"], ["test-connection", "a", "--password", "hunter2secret"],
+        ["test-connection", "a", "--password-file", "x"], ["test-connection", "a", "--user-certificate", "x"],
+        ["test-connection", "a", "--user-key", "x"], ["test-connection", "a", "--timeout", "0"],
+        ["test-connection", "a", "--user", "u", "--user-certificate", "x", "--user-key", "y"],
+        ["browse"], ["browse", "a", "not a node"], ["browse", "a", "--sql", "--csv"], ["browse", "a", "--depth", "0"],
+        ["browse", "a", "--limit", "0"], ["browse", "a", "--sql", "--well", "x"], ["browse", "a", "--sql", "--values"],
+        ["browse", "a", "--csv", "--connection", "8f14e45f-ceea-467f-a5d1-7b1a3c0a9b10"],
+        ["browse", "a", "--well", "8f14e45f-ceea-467f-a5d1-7b1a3c0a9b10"],
     ])
     func wrongUsage(_ arguments: [String]) {
         do {
@@ -52,7 +60,7 @@ import Testing
     @Test(
         arguments: [
             ScadaIngestion.self, Serve.self, Check.self, Migrate.self, Tenant.Add.self, EncryptSecret.self,
-            PrintEnvironment.self,
+            PrintEnvironment.self, TestConnection.self, Browse.self,
         ] as [any ParsableCommand.Type]
     )
     func helpTeachesWithExamples(_ command: any ParsableCommand.Type) {

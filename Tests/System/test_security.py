@@ -136,25 +136,25 @@ def test_an_unknown_server_is_trusted_by_one_command(tenant, daemon, make_server
 
     error = eventually(refused, "the connection says whose certificate is not trusted", watch=daemon.must_live)
     assert "scada-ingestion trust" in error, error
-    assert errors(daemon, connection) > 0
+    assert errors(daemon, connection, "certificate_untrusted") > 0
     done = command.run("trust", thumbprint, OPC_PKI_DIR=daemon.folder / "pki")
     assert done.returncode == 0, done.stdout + done.stderr
     tenant.wait_for_count(2, watch=daemon.must_live)
 
 
-# What is wrong, how the server's certificate is made, and what the error has to say.
+# What is wrong, how the server's certificate is made, what the error has to say, and its error_type.
 BAD = {
-    "expired": ({"days": (-400, -2)}, "expired"),
-    "not yet valid": ({"days": (2, 400)}, "not valid"),
-    "wrong host": ({"hosts": ["plc.example"]}, "host"),
-    "wrong ApplicationUri": ({"uri": "urn:somebody:else"}, "ApplicationUri"),
+    "expired": ({"days": (-400, -2)}, "expired", "certificate_expired"),
+    "not yet valid": ({"days": (2, 400)}, "not valid", "certificate_not_yet_valid"),
+    "wrong host": ({"hosts": ["plc.example"]}, "host", "certificate_wrong_host"),
+    "wrong ApplicationUri": ({"uri": "urn:somebody:else"}, "ApplicationUri", "certificate_wrong_application_uri"),
 }
 
 
 @pytest.mark.parametrize("what", BAD)
 def test_a_certificate_that_is_wrong_is_refused(tenant, daemon, make_server, tmp_path, what):
     """Issued by an authority that is trusted, so that nothing else is wrong with it."""
-    changes, words = BAD[what]
+    changes, words, kind = BAD[what]
     authority = certificates.make(tmp_path / "bad", "authority", authority=True, hosts=())
     bad = certificates.make(tmp_path / "bad", "server", issuer=authority, **({"uri": SERVER_URI} | changes))
     server = make_server(1, security=security_of(bad, ["Basic256Sha256_Sign"]))
@@ -167,7 +167,9 @@ def test_a_certificate_that_is_wrong_is_refused(tenant, daemon, make_server, tmp
         lambda: state_of(daemon, tenant, connection).last_error, "the connection is refused", watch=daemon.must_live
     )
     assert words.lower() in error.lower(), error
-    assert errors(daemon, connection) > 0 and tenant.count() == 0
+    assert errors(daemon, connection, kind) > 0 and tenant.count() == 0
+    told = [line for line in daemon.log_lines() if line.get("connection_id") == connection and "error_type" in line]
+    assert told and {line["error_type"] for line in told} == {kind}
     assert words.lower() in daemon.log_text().lower()
 
 
@@ -203,6 +205,8 @@ def test_certificates_of_an_authority(tenant, daemon, make_server, tmp_path, cas
     )
     words = {"revoked": ["revoked"], "unknown issuer": ["not trusted", "issuer"]}[case]
     assert any(each in error.lower() for each in words), error
+    kind = {"revoked": "certificate_revoked", "unknown issuer": "certificate_chain_incomplete"}[case]
+    assert errors(daemon, connection, kind) > 0
     assert tenant.count() == 0
 
 

@@ -157,6 +157,7 @@ extension ProbeError {
         return switch (step, error.code) {
         case (_, .timeout): ControlError(.unavailable, text, cause: self)
         case (.browse, .serviceFault), (.browse, .invalidConfiguration): ControlError(.notFound, text, field: "node_id")
+        case (_, let code) where code.isCertificate: ControlError(.failedPrecondition, text, cause: self)
         case (_, .security), (_, .noMatchingEndpoint), (_, .identityRejected), (_, .invalidConfiguration):
             ControlError(.failedPrecondition, text, cause: self)
         default: .unavailable(text, cause: self)

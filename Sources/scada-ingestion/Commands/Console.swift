@@ -23,18 +23,20 @@ enum Console {
         text.split(whereSeparator: \.isNewline).map { $0.drop(while: \.isWhitespace) }.joined(separator: "; ")
     }
 
-    /// Text as it is.
-    static func write(_ text: String, to descriptor: Int32) {
+    /// Text as it is; false when nobody reads any more.
+    @discardableResult
+    static func write(_ text: String, to descriptor: Int32) -> Bool {
         var rest = Array(text.utf8)[...]
         while !rest.isEmpty {
             let count = rest.withUnsafeBytes { Glibc.write(descriptor, $0.baseAddress, $0.count) }
             if count < 0 {
                 // Nobody reads any more: there is nobody to tell.
-                guard errno == EINTR else { return }
+                guard errno == EINTR else { return false }
                 continue
             }
             rest = rest.dropFirst(count)
         }
+        return true
     }
 }
 

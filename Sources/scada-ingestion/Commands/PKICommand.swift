@@ -21,14 +21,19 @@ enum PKICommand {
     }
 
     /// Files that root leaves in the folder of another user are files that the daemon cannot read.
-    private static func refuseForeignFolder(_ folder: String) throws {
-        var info = stat()
-        guard stat(folder, &info) == 0, info.st_uid != geteuid(), geteuid() == 0 else { return }
-        let owner = getpwuid(info.st_uid).map { String(cString: $0.pointee.pw_name) } ?? "user id \(info.st_uid)"
+    static func refuseForeignFolder(_ folder: String) throws {
+        guard let owner = foreignOwner(folder) else { return }
         Console.error(
             "\(folder) belongs to \(owner): run this command as that user, for example with runuser -u \(owner) --"
         )
         throw ExitCode.configuration
+    }
+
+    /// The user whose folder it is, where root runs and it is somebody else.
+    static func foreignOwner(_ folder: String) -> String? {
+        var info = stat()
+        guard stat(folder, &info) == 0, info.st_uid != geteuid(), geteuid() == 0 else { return nil }
+        return getpwuid(info.st_uid).map { String(cString: $0.pointee.pw_name) } ?? "user id \(info.st_uid)"
     }
 
     /// One line: where, thumbprint, validity, name.

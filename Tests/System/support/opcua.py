@@ -16,7 +16,7 @@ from private_postgres import free_port, with_parent
 class CounterServer:
     """A process with an asyncua server of counters. All commands return when the server has carried them out.
 
-    `options` are those of configure in opcua_server.py: history, users, transfers.
+    `options` are those of configure in opcua_server.py: history, users, transfers, security.
     """
 
     def __init__(self, folder, tags, **options):
