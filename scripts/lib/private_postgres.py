@@ -256,6 +256,16 @@ class PrivatePostgres:
             raise RuntimeError(f"psql: {done.stderr.strip()}")
         return done.stdout.strip()
 
+    def time_psql(self, sql, database):
+        """Seconds that psql says the statement took, its answer received and thrown away."""
+        environment = os.environ | {"PGPASSWORD": self.password}
+        done = subprocess.run(
+            [self._bin / "psql", "-X", "-q", "-A", "-t", "-h", "127.0.0.1", "-p", str(self.port), "-U", "postgres", "-d", database,
+             "-f", "-"],
+            input=f"\\timing on\n\\o /dev/null\n{sql};\n", capture_output=True, text=True, check=True, env=environment,
+        )
+        return float(re.search(r"Time: ([0-9.]+) ms", done.stdout).group(1)) / 1000
+
     def has_database(self, name):
         return self.psql(f"SELECT 1 FROM pg_database WHERE datname = '{name}'") == "1"
 
