@@ -34,7 +34,8 @@ import Testing
 
     static let codes: [(ConnectStep, OPCUAClientError.Code, Int32)] = [
         (.connect, .connectFailed, 69), (.secureChannel, .security, 69), (.createSession, .timeout, 69),
-        (.certificate, .certificate(.expired), 78), (.activateSession, .certificate(.untrusted), 78), (.endpoints, .noMatchingEndpoint, 78), (.activateSession, .identityRejected, 78),
+        (.certificate, .certificate(.expired), 78), (.activateSession, .certificate(.untrusted), 78),
+        (.endpoints, .noMatchingEndpoint, 78), (.activateSession, .identityRejected, 78),
         (.activateSession, .serviceFault, 69), (.connect, .invalidConfiguration, 78),
     ]
 
