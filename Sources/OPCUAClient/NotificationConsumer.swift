@@ -23,6 +23,13 @@ package protocol NotificationConsumer: AnyObject, Sendable {
     /// The server refuses the configured deadband for this item; it reports every change and the consumer must filter.
     func deadbandRefused(handle: UInt32)
 
+    /// Encoding ids of structures in the parts taken since the last call whose types are not known. The message is then
+    /// aborted, the server asked, and the message given again; what is unknown still stays as it is.
+    func takeUnknownStructures() -> [NodeId]
+
+    /// All that is known of the server's structures in this session; empty at its beginning.
+    func structuresDescribed(_ types: StructureTypes)
+
     /// All subscriptions in use now, with their items; called after creation, transfer and changes of items. Remember
     /// them durably to survive a restart of the process without a hole.
     func subscriptionsCreated(_ subscriptions: [RestoredSubscription])

@@ -87,6 +87,9 @@ extension OPCUAConnection {
         if isStopping { throw .stopped }
         try await session.create(url: url, name: "\(configuration.applicationName) \(configuration.id)")
         try await session.learn()
+        // The server may be another one by now, or have been given new types.
+        structures = StructureTypes()
+        consumer.structuresDescribed(structures)
         if !servers.isSingle {
             let values = try await session.read([WellKnownNodeId.serverServiceLevel])
             try judge(serviceLevel: values[0])

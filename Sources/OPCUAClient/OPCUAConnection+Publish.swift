@@ -208,7 +208,8 @@ extension OPCUAConnection {
         _ view: PublishResponseView,
         subscriptionID: UInt32,
         receivedAt: Int64,
-        isRepublished: Bool
+        isRepublished: Bool,
+        lookingUp rounds: Int = 3
     ) async -> Bool {
         let context = NotificationContext(
             subscriptionID: subscriptionID,
@@ -238,6 +239,20 @@ extension OPCUAConnection {
             consumer.notificationAborted(context)
             giveUpOrRetry(context, error)
             return false
+        }
+        let unknown = consumer.takeUnknownStructures()
+        if !unknown.isEmpty, rounds > 0 {
+            // This message waits, and those behind it: nothing is lost or reordered, and no value is stored in two forms.
+            consumer.notificationAborted(context)
+            await describeStructures(unknown)
+            return await deliver(
+                body,
+                view,
+                subscriptionID: subscriptionID,
+                receivedAt: receivedAt,
+                isRepublished: isRepublished,
+                lookingUp: rounds - 1
+            )
         }
         do {
             try await consumer.notificationComplete(context)

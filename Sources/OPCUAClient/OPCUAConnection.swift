@@ -60,6 +60,10 @@ package actor OPCUAConnection {
     /// A message that could not be decoded: given up when it comes a second time.
     var poison: (subscriptionID: UInt32, sequenceNumber: UInt32)?
     var watchdog: Scheduled<Void>?
+    /// Of the present session.
+    var structures = StructureTypes()
+    /// Reading types broke the connection once: not again (WinCC).
+    var mayReadTypes = true
 
     /// - Parameters:
     ///   - security: own certificate and trust store; needed for Sign and SignAndEncrypt, and to encrypt passwords.

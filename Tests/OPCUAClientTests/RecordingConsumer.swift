@@ -14,6 +14,9 @@ final class RecordingConsumer: NotificationConsumer {
         var items: [UInt32: StatusCode] = [:]
         var aborted = 0
         var subscriptions: [[RestoredSubscription]] = []
+        /// Encoding ids in values that came.
+        var unknownStructures: Set<NodeId> = []
+        var structures: [StructureTypes] = []
         var deadbandsRefused: [UInt32] = []
         var errors: [OPCUAClientError.Code] = []
     }
@@ -26,6 +29,11 @@ final class RecordingConsumer: NotificationConsumer {
         record.withLock { record in
             for item in change.monitoredItems {
                 if case .double(let value) = item.value.value { record.values.append(value) }
+                guard case .extensionObject(let object) = item.value.value else { continue }
+                let known = record.structures.last
+                if known?.encodings[object.typeId] == nil, known?.undescribed.contains(object.typeId) != true {
+                    record.unknownStructures.insert(object.typeId)
+                }
             }
         }
     }
@@ -45,6 +53,16 @@ final class RecordingConsumer: NotificationConsumer {
 
     func itemStatus(handle: UInt32, _ status: StatusCode) { record.withLock { $0.items[handle] = status } }
     func deadbandRefused(handle: UInt32) { record.withLock { $0.deadbandsRefused.append(handle) } }
+
+    func takeUnknownStructures() -> [NodeId] {
+        record.withLock { record in
+            defer { record.unknownStructures = [] }
+            return Array(record.unknownStructures)
+        }
+    }
+
+    func structuresDescribed(_ types: StructureTypes) { record.withLock { $0.structures.append(types) } }
+
     func subscriptionsCreated(_ subscriptions: [RestoredSubscription]) {
         record.withLock { $0.subscriptions.append(subscriptions) }
     }

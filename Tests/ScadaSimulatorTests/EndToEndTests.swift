@@ -44,6 +44,8 @@ private final class CountingConsumer: NotificationConsumer {
     func continuity(_ event: ContinuityEvent) async { state.withLock { $0.events.append(event) } }
     func statusChanged(_ status: ConnectionStatus) {}
     func itemStatus(handle: UInt32, _ status: StatusCode) {}
+    func takeUnknownStructures() -> [NodeId] { [] }
+    func structuresDescribed(_ types: StructureTypes) {}
     func deadbandRefused(handle: UInt32) {}
     func subscriptionsCreated(_ subscriptions: [RestoredSubscription]) {}
 }

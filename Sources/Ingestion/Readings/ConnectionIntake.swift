@@ -419,6 +419,10 @@ package final class ConnectionIntake: NotificationConsumer, @unchecked Sendable 
         encoder.filter(handle, deadband: deadband)
     }
 
+    package func takeUnknownStructures() -> [NodeId] { encoder.structures.takeUnknown() }
+
+    package func structuresDescribed(_ types: StructureTypes) { encoder.structures.types = types }
+
     package func subscriptionsCreated(_ subscriptions: [RestoredSubscription]) {
         announced = subscriptions
         let known = Set(subscriptions.map(\.subscriptionID))

@@ -39,6 +39,8 @@ struct ReadingEncoder {
     /// Deadbands applied here because the server refused them, and the last value reported of each tag.
     private var deadbands: [UInt32: (deadband: Double, last: Double?)] = [:]
 
+    let structures = StructureText()
+
     init(table: TagTable) { self.table = table }
 
     /// A new notification begins.
@@ -167,7 +169,7 @@ struct ReadingEncoder {
     ) throws(DecodingError) {
         let mask = try decoder.uint8()
         var scalar = Scalar.none
-        if mask & DataValue.Mask.value != 0 { scalar = try Self.scalar(&decoder) }
+        if mask & DataValue.Mask.value != 0 { scalar = try self.scalar(&decoder) }
         let status = mask & DataValue.Mask.status != 0 ? try decoder.uint32() : 0
         var ticks: Int64 = 0
         if mask & DataValue.Mask.sourceTimestamp != 0 { ticks = try decoder.int64() }
@@ -215,7 +217,7 @@ struct ReadingEncoder {
 
     /// A Variant (Part 6, 5.2.2.16).
     @inline(__always)
-    private static func scalar(_ decoder: inout BinaryDecoder) throws(DecodingError) -> Scalar {
+    private func scalar(_ decoder: inout BinaryDecoder) throws(DecodingError) -> Scalar {
         let start = decoder.offset
         switch try decoder.uint8() {
         case 0: return .none
@@ -243,8 +245,8 @@ struct ReadingEncoder {
     }
 
     @inline(never)
-    private static func rare(_ decoder: inout BinaryDecoder) throws(DecodingError) -> Scalar {
-        let stored = ValueText.stored(try Variant(from: &decoder))
+    private func rare(_ decoder: inout BinaryDecoder) throws(DecodingError) -> Scalar {
+        let stored = ValueText.stored(try Variant(from: &decoder), structures)
         guard let text = stored.text else { return stored.number.map { .number($0) } ?? .none }
         return .other(stored.number, text)
     }
@@ -252,7 +254,7 @@ struct ReadingEncoder {
     /// A value from elsewhere than a notification: history. The state of its tag and the bounds of the present notification
     /// are left alone.
     mutating func append(_ value: DataValue, handle: UInt32, microseconds: Int64, into rows: RowBuffer) {
-        let stored = ValueText.stored(value.value)
+        let stored = ValueText.stored(value.value, structures)
         guard Int(handle) < table.count, table.slots[Int(handle)].prefix != nil else { return }
         let (earliest, latest) = (self.earliest, self.latest)
         defer { (self.earliest, self.latest) = (earliest, latest) }

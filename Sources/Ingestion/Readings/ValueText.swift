@@ -4,7 +4,8 @@ import OPCUACodec
 /// How values that are no plain number are stored (the rarer kinds: strings, dates, arrays, structures).
 enum ValueText {
     /// The columns `value` and `value_text` of a value. The text is UTF-8 without NUL, as PostgreSQL demands.
-    static func stored(_ value: Variant) -> (number: Double?, text: String?) {
+    /// - Parameter structures: how structures are decoded; nil: as base64.
+    static func stored(_ value: Variant, _ structures: StructureText? = nil) -> (number: Double?, text: String?) {
         switch value {
         case .null: (nil, nil)
         case .boolean(let value): (value ? 1 : 0, nil)
@@ -28,10 +29,10 @@ enum ValueText {
         case .nodeId(let value): (nil, withoutNUL(value.description))
         case .expandedNodeId(let value): (nil, withoutNUL(value.description))
         case .byteString(let bytes): (nil, bytes.map(Base64.encode))
-        case .extensionObject(let object): (nil, text(of: object))
-        case .variant(let inner): stored(inner)
-        case .dataValue(let inner): stored(inner.value)
-        case .diagnosticInfo, .array: (nil, json(value))
+        case .extensionObject(let object): (nil, structures?.json(of: object) ?? text(of: object))
+        case .variant(let inner): stored(inner, structures)
+        case .dataValue(let inner): stored(inner.value, structures)
+        case .diagnosticInfo, .array: (nil, json(value, structures))
         }
     }
 
@@ -51,7 +52,7 @@ enum ValueText {
     // MARK: JSON
 
     /// Numbers as numbers where JSON has them, NaN and infinities as strings; nested arrays by their dimensions.
-    static func json(_ value: Variant) -> String {
+    static func json(_ value: Variant, _ structures: StructureText? = nil) -> String {
         switch value {
         case .null: "null"
         case .boolean(let value): value ? "true" : "false"
@@ -66,38 +67,44 @@ enum ValueText {
         case .float(let value): value.isFinite ? value.description : quoted(value.description)
         case .double(let value): value.isFinite ? value.description : quoted(value.description)
         case .statusCode(let value): String(value.rawValue)
-        case .variant(let inner): json(inner)
-        case .dataValue(let inner): json(inner.value)
-        case .array(_, let elements, let dimensions): array(elements, dimensions)
+        case .variant(let inner): json(inner, structures)
+        case .dataValue(let inner): json(inner.value, structures)
+        case .array(_, let elements, let dimensions): array(elements, dimensions, structures)
+        case .extensionObject(let object):
+            structures?.json(of: object) ?? text(of: object).map(quoted) ?? "null"
         case .diagnosticInfo: "null"
         default: stored(value).text.map(quoted) ?? "null"
         }
     }
 
     /// Part 6, 5.2.2.16: the last dimension varies fastest. Dimensions that do not multiply to the count are ignored.
-    private static func array(_ elements: [Variant], _ dimensions: [Int32]) -> String {
+    private static func array(_ elements: [Variant], _ dimensions: [Int32], _ structures: StructureText?) -> String {
         var product = 1
         for dimension in dimensions {
             let (next, overflow) = product.multipliedReportingOverflow(by: Int(dimension))
-            guard dimension > 0, !overflow, next <= elements.count else { return list(elements[...]) }
+            guard dimension > 0, !overflow, next <= elements.count else { return list(elements[...], structures) }
             product = next
         }
-        guard dimensions.count > 1, product == elements.count else { return list(elements[...]) }
-        return nested(elements[...], dimensions[...])
+        guard dimensions.count > 1, product == elements.count else { return list(elements[...], structures) }
+        return nested(elements[...], dimensions[...], structures)
     }
 
-    private static func nested(_ elements: ArraySlice<Variant>, _ dimensions: ArraySlice<Int32>) -> String {
-        guard dimensions.count > 1, let first = dimensions.first else { return list(elements) }
+    private static func nested(
+        _ elements: ArraySlice<Variant>,
+        _ dimensions: ArraySlice<Int32>,
+        _ structures: StructureText?
+    ) -> String {
+        guard dimensions.count > 1, let first = dimensions.first else { return list(elements, structures) }
         let size = elements.count / Int(first)
         let parts = (0..<Int(first)).map { index in
             let start = elements.startIndex + index * size
-            return nested(elements[start..<start + size], dimensions.dropFirst())
+            return nested(elements[start..<start + size], dimensions.dropFirst(), structures)
         }
         return "[" + parts.joined(separator: ",") + "]"
     }
 
-    private static func list(_ elements: ArraySlice<Variant>) -> String {
-        "[" + elements.map(json).joined(separator: ",") + "]"
+    private static func list(_ elements: ArraySlice<Variant>, _ structures: StructureText?) -> String {
+        "[" + elements.map { json($0, structures) }.joined(separator: ",") + "]"
     }
 
     static func quoted(_ text: String) -> String {
