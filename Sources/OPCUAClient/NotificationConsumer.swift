@@ -21,7 +21,9 @@ package protocol NotificationConsumer: AnyObject, Sendable {
     func itemStatus(handle: UInt32, _ status: StatusCode)
 
     /// The server refuses the configured deadband for this item; it reports every change and the consumer must filter.
-    func deadbandRefused(handle: UInt32)
+    /// - Parameter range: the width of the tag's EURange (Part 8, 5.6.2), for a deadband in percent; nil for an absolute
+    ///   one. A percentage of a range that the server does not tell cannot be filtered: there is no call for it.
+    func deadbandRefused(handle: UInt32, range: Double?)
 
     /// Encoding ids of structures in the parts taken since the last call whose types are not known. The message is then
     /// aborted, the server asked, and the message given again; what is unknown still stays as it is.

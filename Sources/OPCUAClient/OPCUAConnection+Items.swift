@@ -45,6 +45,7 @@ extension OPCUAConnection {
         } catch {
             throw (error as? OPCUAClientError) ?? .stopped
         }
+        try await readRanges()
         if changed {
             announceSubscriptions()
             setState(.connected)
@@ -186,7 +187,7 @@ extension OPCUAConnection {
             let item = batcher.items[index].specification
             consumer.itemStatus(handle: item.handle, status)
         case .deadbandRefused(let index):
-            consumer.deadbandRefused(handle: batcher.items[index].specification.handle)
+            deadbandRefused(batcher.items[index].specification)
         }
     }
 
@@ -215,6 +216,7 @@ extension OPCUAConnection {
             }
         }
         try await modify(changes.modifications)
+        try await readRanges()
         announceSubscriptions()
         setState(.connected)
     }
@@ -248,7 +250,7 @@ extension OPCUAConnection {
                     case .badFilterNotAllowed, .badMonitoredItemFilterUnsupported, .badMonitoredItemFilterInvalid,
                         .badDeadbandFilterInvalid:
                         batcher.deadbandRefused(item.index)
-                        consumer.deadbandRefused(handle: batcher.items[item.index].specification.handle)
+                        deadbandRefused(batcher.items[item.index].specification)
                     default: batcher.vanished(item.index)
                     }
                 }

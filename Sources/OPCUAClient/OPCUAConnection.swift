@@ -62,6 +62,10 @@ package actor OPCUAConnection {
     var watchdog: Scheduled<Void>?
     /// Of the present session.
     var structures = StructureTypes()
+    /// Items with a deadband in percent that the server refuses: their ranges are to be read.
+    var rangesWanted: [MonitoredItemSpecification] = []
+    /// That a server tells no range is said once.
+    var saidNoRange = false
     /// Reading types broke the connection once: not again (WinCC).
     var mayReadTypes = true
 

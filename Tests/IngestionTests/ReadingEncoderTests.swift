@@ -267,6 +267,31 @@ private let noon: Int64 = 1_767_225_600_000_000
         let rows = try encode(&encoder, numbers.map { (handle: $0.0, value: $0.1) })
         #expect(rows.map(\.number) == [10, 11.1, 9])
         #expect(encoder.figures.filtered == 3)
+        encoder.filter(0, deadband: 0)
+        #expect(try encode(&encoder, [(0, value(.double(9.1), at: noon + 9))]).count == 1, "no deadband any more")
+    }
+
+    /// What is filtered is compared with what is stored: a message that is taken back leaves no trace.
+    @Test func aDeadbandForgetsAMessageThatIsTakenBack() throws {
+        var encoder = makeEncoder()
+        encoder.filter(0, deadband: 1)
+        _ = try encode(&encoder, [(0, value(.double(10)))])
+        for _ in 0..<2 {
+            let rows = try encode(&encoder, [(0, value(.double(12), at: noon + 1))])
+            #expect(rows.map(\.number) == [12])
+            encoder.revert()
+        }
+    }
+
+    @Test func statusChangesPassADeadband() throws {
+        var encoder = makeEncoder()
+        encoder.filter(0, deadband: 1)
+        let statuses: [UInt32] = [0, 0, 0x4000_0000, 0x8000_0000, 0, 0]
+        let values = statuses.enumerated().map { index, status in
+            (handle: UInt32(0), value: value(.double(10), at: noon + Int64(index), status: status))
+        }
+        #expect(try encode(&encoder, values).count == 4)
+        #expect(encoder.figures.filtered == 2)
     }
 
     @Test func countsAreKeptByTag() throws {

@@ -136,6 +136,56 @@ struct QuirkTests {
         }
     }
 
+    /// The same for percentages: the range of the tag is read; without one nothing can be filtered.
+    @Test(arguments: [true, false]) func siemensRefusesDeadbandsInPercent(tellsRange: Bool) async throws {
+        let property = NodeId(3, 7)
+        let server = try await ServerDouble { request in
+            let good = ServerDouble.header(request)
+            if let create = request.decoded(as: CreateMonitoredItemsRequest.self) {
+                let results = create.itemsToCreate.map {
+                    $0.requestedParameters.filter == .null
+                        ? MonitoredItemCreateResult(statusCode: .good, monitoredItemId: 1)
+                        : MonitoredItemCreateResult(statusCode: .badDeadbandFilterInvalid)
+                }
+                return .body(CreateMonitoredItemsResponse(responseHeader: good, results: results).messageBody)
+            }
+            if request.type == TranslateBrowsePathsToNodeIdsRequest.binaryEncodingId {
+                let found = BrowsePathResult(
+                    statusCode: .good,
+                    targets: [BrowsePathTarget(targetId: ExpandedNodeId(property), remainingPathIndex: .max)]
+                )
+                return .body(
+                    TranslateBrowsePathsToNodeIdsResponse(
+                        responseHeader: good,
+                        results: [tellsRange ? found : BrowsePathResult(statusCode: .badNoMatch)]
+                    ).messageBody
+                )
+            }
+            if let read = request.decoded(as: ReadRequest.self), read.nodesToRead.first?.nodeId == property {
+                let range = ExtensionObject(OPCUACodec.Range(low: -50, high: 150))
+                return .body(
+                    ReadResponse(responseHeader: good, results: [DataValue(.extensionObject(range))]).messageBody
+                )
+            }
+            return Self.oneValue(request)
+        }
+        try await ConnectionTests.with(server) {
+            $0.items = [MonitoredItemSpecification(handle: 3, nodeID: .objects, deadband: .percent(10))]
+        } _: { _, consumer in
+            #expect(await consumer.wait { $0.items[3] == .good && $0.values == [1] })
+            #expect(
+                await consumer.wait { _ in server.count(TranslateBrowsePathsToNodeIdsRequest.binaryEncodingId) == 1 }
+            )
+            if tellsRange {
+                #expect(await consumer.wait { $0.deadbandsRefused == [3] && $0.ranges == [200] })
+            } else {
+                // The controller reports its state when it is done with the items.
+                #expect(await consumer.wait { $0.statuses.last?.itemsActive == 1 })
+                #expect(consumer.record.withLock { $0.deadbandsRefused } == [])
+            }
+        }
+    }
+
     /// Siemens takes 1,000 items a subscription, says so in no limit, and refuses the rest one by one.
     @Test func siemensTakesAThousandItemsASubscription() {
         var batcher = MonitoredItemBatcherTests.batcher(2500)

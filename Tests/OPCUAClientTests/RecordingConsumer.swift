@@ -18,6 +18,8 @@ final class RecordingConsumer: NotificationConsumer {
         var unknownStructures: Set<NodeId> = []
         var structures: [StructureTypes] = []
         var deadbandsRefused: [UInt32] = []
+        /// With each of them.
+        var ranges: [Double?] = []
         var errors: [OPCUAClientError.Code] = []
     }
 
@@ -52,7 +54,12 @@ final class RecordingConsumer: NotificationConsumer {
     }
 
     func itemStatus(handle: UInt32, _ status: StatusCode) { record.withLock { $0.items[handle] = status } }
-    func deadbandRefused(handle: UInt32) { record.withLock { $0.deadbandsRefused.append(handle) } }
+    func deadbandRefused(handle: UInt32, range: Double?) {
+        record.withLock { record in
+            record.deadbandsRefused.append(handle)
+            record.ranges.append(range)
+        }
+    }
 
     func takeUnknownStructures() -> [NodeId] {
         record.withLock { record in

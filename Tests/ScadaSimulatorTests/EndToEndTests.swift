@@ -46,7 +46,7 @@ private final class CountingConsumer: NotificationConsumer {
     func itemStatus(handle: UInt32, _ status: StatusCode) {}
     func takeUnknownStructures() -> [NodeId] { [] }
     func structuresDescribed(_ types: StructureTypes) {}
-    func deadbandRefused(handle: UInt32) {}
+    func deadbandRefused(handle: UInt32, range: Double?) {}
     func subscriptionsCreated(_ subscriptions: [RestoredSubscription]) {}
 }
 

@@ -158,7 +158,10 @@ package final class ConnectionIntake: NotificationConsumer, @unchecked Sendable 
     func specifications(_ tags: [PlannedTag]) -> [MonitoredItemSpecification] {
         let items = tags.map { tag in
             let handle = table.handle(for: tag.key)
-            deadbands[handle] = tag.deadband
+            // Another deadband: the server is asked again whether it applies it.
+            if let before = deadbands.updateValue(tag.deadband, forKey: handle), before != tag.deadband {
+                encoder.filter(handle, deadband: 0)
+            }
             return MonitoredItemSpecification(
                 handle: handle,
                 nodeID: tag.nodeID,
@@ -411,12 +414,13 @@ package final class ConnectionIntake: NotificationConsumer, @unchecked Sendable 
         return list ?? []
     }
 
-    package func deadbandRefused(handle: UInt32) {
-        guard case .absolute(let deadband)? = deadbands[handle] else {
-            // A percentage needs the tag's range, which a server that refuses deadbands rarely tells: every change is kept.
-            return
+    package func deadbandRefused(handle: UInt32, range: Double?) {
+        switch deadbands[handle] {
+        case .absolute(let deadband): encoder.filter(handle, deadband: deadband)
+        case .percent(let percent):
+            if let range { encoder.filter(handle, deadband: percent / 100 * range) }
+        case .some(.none), nil: break
         }
-        encoder.filter(handle, deadband: deadband)
     }
 
     package func takeUnknownStructures() -> [NodeId] { encoder.structures.takeUnknown() }

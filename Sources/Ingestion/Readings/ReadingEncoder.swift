@@ -36,8 +36,8 @@ struct ReadingEncoder {
     /// Empty nearly always.
     private(set) var events: [Event] = []
     private var figuresBefore = Figures()
-    /// Deadbands applied here because the server refused them, and the last value reported of each tag.
-    private var deadbands: [UInt32: (deadband: Double, last: Double?)] = [:]
+    /// Deadbands applied here because the server refused them.
+    private var deadbands: [UInt32: Double] = [:]
 
     let structures = StructureText()
 
@@ -63,11 +63,15 @@ struct ReadingEncoder {
         events = []
     }
 
-    /// The server refuses to filter: this does it from here on.
+    /// The server refuses to filter: this does it from here on. 0 ends it.
     mutating func filter(_ handle: UInt32, deadband: Double) {
-        guard Int(handle) < table.count, deadband > 0 else { return }
-        deadbands[handle] = (deadband, nil)
-        table.slots[Int(handle)].flags |= TagSlot.Flag.filtersDeadband
+        guard Int(handle) < table.count else { return }
+        deadbands[handle] = deadband > 0 ? deadband : nil
+        if deadband > 0 {
+            table.slots[Int(handle)].flags |= TagSlot.Flag.filtersDeadband
+        } else {
+            table.slots[Int(handle)].flags &= ~TagSlot.Flag.filtersDeadband
+        }
     }
 
     /// The next value of the tag is the first after a break.
@@ -366,15 +370,16 @@ struct ReadingEncoder {
                 )
             )
         }
-        if slot.pointee.flags & TagSlot.Flag.filtersDeadband != 0, let filter = deadbands[handle], let number {
-            if let last = filter.last, (number - last).magnitude <= filter.deadband,
-                StatusCode(rawValue: status).isGood, slot.pointee.now.status == status
-            {
-                figures.filtered &+= 1
-                first(handle, microseconds)
-                return false
-            }
-            deadbands[handle]?.last = number
+        // Against what is stored, which a message that is taken back takes back too; a new status always passes.
+        let now = slot.pointee.now
+        if slot.pointee.flags & (TagSlot.Flag.filtersDeadband | TagSlot.Flag.isUnknown) == TagSlot.Flag.filtersDeadband,
+            let deadband = deadbands[handle], let number, now.form == .number, now.status == status,
+            StatusCode(rawValue: status).isGood,
+            (number - Double(bitPattern: now.bits)).magnitude <= deadband, !StatusCode(rawValue: status).hasOverflow
+        {
+            figures.filtered &+= 1
+            first(handle, microseconds)
+            return false
         }
         first(handle, microseconds)
         slot.pointee.flags &= ~TagSlot.Flag.isUnknown
