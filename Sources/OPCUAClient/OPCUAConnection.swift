@@ -287,10 +287,15 @@ package actor OPCUAConnection {
         session.machine.gone()
     }
 
-    /// A server that is away is said once, then once a minute; `proven` says when it is back.
+    /// A server that is away is said once, then once a minute; what only a person can mend, such as a wrong password, once.
+    /// `proven` says when it is back.
     private func logFailure(_ error: OPCUAClientError, retryIn delay: TimeAmount) {
         let now = NIODeadline.now()
-        if let loggedAt, now - loggedAt < .minutes(1), loggedCode == error.code, status.failedAttempts > 1 { return }
+        if let loggedAt, error.isRetriedAtLongestDelayOnly || now - loggedAt < .minutes(1), loggedCode == error.code,
+            status.failedAttempts > 1
+        {
+            return
+        }
         loggedAt = now
         loggedCode = error.code
         logger.warning(

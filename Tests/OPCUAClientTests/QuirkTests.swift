@@ -1,4 +1,5 @@
 import FoundationEssentials
+import Logging
 import NIOCore
 import NIOPosix
 import OPCUACodec
@@ -319,5 +320,37 @@ struct QuirkTests {
             #expect(ill.sessionsOpen == 0)
         }
         await well.close()
+    }
+
+    /// Accounts get locked by clients that try a wrong password again and again.
+    @Test func aWrongPasswordIsSaidOnceAndTriedAtTheLongestDelayOnly() async throws {
+        let server = try await ServerDouble { request in
+            guard request.type == ActivateSessionRequest.binaryEncodingId else { return .usual }
+            return .body(ServerDouble.fault(request, .badUserAccessDenied))
+        }
+        let lines = LogLines()
+        var configuration = ConnectionConfiguration(id: UUID(), endpointURLs: [server.url])
+        configuration.connectionTimeout = 60_000
+        configuration.reconnectDelay = 10
+        configuration.maximumReconnectDelay = 200
+        configuration.maximumAttempts = 100
+        let consumer = RecordingConsumer()
+        let connection = OPCUAConnection(
+            configuration: configuration,
+            eventLoop: MultiThreadedEventLoopGroup.singleton.next(),
+            consumer: consumer,
+            logger: Logger(label: "test") { _ in lines.handler },
+            jitterSeed: 1
+        )
+        let run = Task { await connection.run() }
+        #expect(await consumer.wait { $0.statuses.last?.failedAttempts ?? 0 >= 3 })
+        await connection.shutdown(keepSubscriptions: false)
+        await run.value
+        #expect(consumer.record.withLock { $0.errors } == [.identityRejected])
+        #expect(lines.count { $0.contains("connection attempt failed") } == 1)
+        // The very first delay is the longest, give or take a fifth.
+        #expect(lines.count { line in (160...240).contains { line.contains("\"retry_in_ms\": \($0)") } } == 1)
+        #expect(server.sessionsOpen == 0)
+        await server.close()
     }
 }
