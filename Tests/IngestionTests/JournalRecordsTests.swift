@@ -185,6 +185,41 @@ import TimescaleStore
         #expect(memory.healings.isEmpty)
     }
 
+    @Test func aBreakWhoseEndWasNotSeenGoesOn() throws {
+        var memory = TenantMemory()
+        let open = OpenGapRecord(
+            id: UUID(),
+            cause: .subscriptionLost,
+            startedAt: 50,
+            firstAt: nil,
+            awaited: [key("a"): 100, key("b"): 110, key("c"): 120],
+            holes: [TagHole(key: key("d"), after: 1, until: 9)]
+        )
+        visit(&memory, .note(.openGap, source: connection, open.encoded()))
+        #expect(memory.connection(connection).openGap == open)
+        // What history gives is no first value.
+        visit(&memory, try readings([("a", value(.double(7), 105))], sequence: 0))
+        #expect(memory.connection(connection).openGap == open)
+        visit(
+            &memory,
+            try readings([("a", value(.double(1), 300)), ("b", value(.double(2), 110))], sequence: 1, receivedAt: 400)
+        )
+        visit(&memory, try readings([("a", value(.double(2), 500))], sequence: 2, receivedAt: 600))
+        let known = try #require(memory.connection(connection).openGap)
+        #expect(known.awaited == [key("c"): 120] && known.firstAt == 400)
+        #expect(known.holes == open.holes + [TagHole(key: key("a"), after: 100, until: 300)])
+
+        var closed = memory
+        visit(&closed, .note(.openGap, source: connection, OpenGapRecord.closed(open.id)))
+        #expect(closed.connection(connection).openGap == nil)
+        var other = GapRecord(connectionID: connection, startedAtMicros: 50, cause: "queue_overflow")
+        visit(&memory, .note(.gap, source: connection, GapRecordFormat.encoded(other)))
+        #expect(memory.connection(connection).openGap == known)
+        other.id = open.id
+        visit(&memory, .note(.gap, source: connection, GapRecordFormat.encoded(other)))
+        #expect(memory.connection(connection).openGap == nil, "it has its bounds")
+    }
+
     @Test func damagedOrUnknownRecordsAreIgnored() {
         var memory = TenantMemory()
         let nonsense = RowBuffer(capacity: 16)

@@ -78,9 +78,12 @@ def schedule(seed, seconds, tenants, kinds=KINDS):
         tenant, strikes = whom(kind), chance.random() < 0.5
         strike, moment, down = chance.choice(STRIKES), chance.random(), chance.uniform(0, 2)
         striken = whom(strike)
-        pause = chance.uniform(1, 6)
+        pause, age = chance.uniform(1, 6), chance.uniform(3, 20)
         if at + lasting + CALM > seconds:
             break
+        if kind == "drop-database" and "save-database" in kinds:
+            # A backup is old, but not so old that nothing else is left to look at in the end.
+            add("save-database", max(CALM, at - age), 0, tenant)
         add(kind, at, lasting, tenant)
         end = at + lasting
         if lasting and strikes and strike in kinds and (kind, strike) not in PAIRS_WITHOUT_SENSE:

@@ -32,6 +32,8 @@ package struct IntakeGap: Sendable, Equatable {
         case databaseRestored = "database_restored"
     }
 
+    /// Of the row of `scada_gaps`.
+    package var id = UUID()
     package var cause: Cause
     /// nil: all tags of the connection.
     package var key: TagKey?
@@ -78,6 +80,8 @@ package final class ConnectionIntake: NotificationConsumer, @unchecked Sendable 
     private var sequenceNumbers: [UInt32: UInt32] = [:]
     /// A break after which first values are awaited.
     private var openGap: OpenGap?
+    /// The ids of the subscriptions that readings came from so far.
+    private var knownSubscriptions: Set<UInt32> = []
     private var deadbands: [UInt32: MonitoredItemSpecification.Deadband] = [:]
     weak var connection: OPCUAConnection?
 
@@ -87,6 +91,7 @@ package final class ConnectionIntake: NotificationConsumer, @unchecked Sendable 
     }
 
     private struct OpenGap {
+        var id = UUID()
         var cause: IntakeGap.Cause
         var startedAt: Int64
         var awaited: Set<UInt32>
@@ -152,6 +157,27 @@ package final class ConnectionIntake: NotificationConsumer, @unchecked Sendable 
             sequenceNumbers[subscription.subscriptionID] =
                 memory.sequenceNumbers[subscription.subscriptionID] ?? subscription.lastDurableSequenceNumber
         }
+        knownSubscriptions = Set(sequenceNumbers.keys)
+        if let gap = memory.openGap { reopen(gap) }
+    }
+
+    /// The process ended in a break: it goes on.
+    private func reopen(_ record: OpenGapRecord) {
+        let awaited = Set(record.awaited.keys.compactMap { table.existingHandle(for: $0) })
+        for handle in awaited { encoder.expectFirst(handle) }
+        openGap = OpenGap(
+            id: record.id,
+            cause: record.cause,
+            startedAt: record.startedAt,
+            awaited: awaited,
+            holes: record.holes,
+            firstAt: record.firstAt
+        )
+        if awaited.isEmpty {
+            closeGap(record.startedAt)
+        } else {
+            scheduleClosing(record.startedAt)
+        }
     }
 
     /// The specifications of the items to watch; new tags get handles.
@@ -180,6 +206,7 @@ package final class ConnectionIntake: NotificationConsumer, @unchecked Sendable 
         var memory = TenantMemory.Connection()
         for (key, state) in snapshot().states { memory.states[key] = state }
         memory.lastReceivedAt = lastReceivedAt
+        memory.openGap = openGap.map(record)
         return memory
     }
 
@@ -310,8 +337,29 @@ package final class ConnectionIntake: NotificationConsumer, @unchecked Sendable 
         var gap = openGap ?? OpenGap(cause: cause, startedAt: startedAt, awaited: [])
         gap.awaited.formUnion(affected)
         openGap = gap
-        // Tags that never report again must not keep the gap from being recorded.
+        append(.openGap, record(gap).encoded())
+        scheduleClosing(startedAt)
+    }
+
+    /// Tags that never report again must not keep the gap from being recorded.
+    private func scheduleClosing(_ startedAt: Int64) {
         eventLoop.scheduleTask(in: .seconds(30)) { [weak self] in self?.closeGap(startedAt) }
+    }
+
+    private func record(_ gap: OpenGap) -> OpenGapRecord {
+        var record = OpenGapRecord(
+            id: gap.id,
+            cause: gap.cause,
+            startedAt: gap.startedAt,
+            firstAt: gap.firstAt,
+            awaited: [:],
+            holes: gap.holes
+        )
+        for handle in gap.awaited {
+            guard let key = table.key(of: handle), let state = table.state(of: handle) else { continue }
+            record.awaited[key] = state.storedMicroseconds
+        }
+        return record
     }
 
     private func take(_ happened: [ReadingEncoder.Event], _ context: NotificationContext) {
@@ -368,17 +416,19 @@ package final class ConnectionIntake: NotificationConsumer, @unchecked Sendable 
         guard let gap = openGap, gap.startedAt == startedAt else { return }
         guard let endedAt = gap.firstAt else {
             // Still nothing: wait on.
-            eventLoop.scheduleTask(in: .seconds(30)) { [weak self] in self?.closeGap(startedAt) }
-            return
+            return scheduleClosing(startedAt)
         }
         openGap = nil
         // Every tag still has the value it had: nothing is missing.
-        if gap.holes.isEmpty, gap.awaited.isEmpty, gap.cause == .subscriptionLost { return }
+        if gap.holes.isEmpty, gap.awaited.isEmpty, gap.cause == .subscriptionLost {
+            return append(.openGap, OpenGapRecord.closed(gap.id))
+        }
         // The hole lies between source timestamps; what was received last may have waited at the server for long.
         let newestBefore = gap.holes.map(\.after).max() ?? gap.startedAt
         let newestAfter = gap.holes.map(\.until).max() ?? endedAt
         events.gap(
             IntakeGap(
+                id: gap.id,
                 cause: gap.cause,
                 key: nil,
                 startedAt: min(gap.startedAt, newestBefore),
@@ -430,6 +480,13 @@ package final class ConnectionIntake: NotificationConsumer, @unchecked Sendable 
     package func subscriptionsCreated(_ subscriptions: [RestoredSubscription]) {
         announced = subscriptions
         let known = Set(subscriptions.map(\.subscriptionID))
+        // Others than before: there was a break. Its event may come later; the journal must know of it before it knows of
+        // these subscriptions.
+        if !knownSubscriptions.isEmpty {
+            let handles = subscriptions.filter { !knownSubscriptions.contains($0.subscriptionID) }.flatMap(\.handles)
+            if handles.contains(where: { table.state(of: $0) != nil }) { awaitFirst(.subscriptionLost, handles) }
+        }
+        knownSubscriptions = known
         sequenceNumbers = sequenceNumbers.filter { known.contains($0.key) }
         appendSubscriptions()
     }
@@ -457,6 +514,7 @@ package final class ConnectionIntake: NotificationConsumer, @unchecked Sendable 
     /// recovery any more.
     func appendSnapshot() {
         append(.tagStates, TagStateRecord.encoded(table))
+        if let openGap { append(.openGap, record(openGap).encoded()) }
         appendSubscriptions()
     }
 

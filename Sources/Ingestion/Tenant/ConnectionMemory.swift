@@ -13,6 +13,8 @@ struct TenantMemory {
         var sequenceNumbers: [UInt32: UInt32] = [:]
         /// When the last notification arrived, microseconds since 1970.
         var lastReceivedAt: Int64?
+        /// A break after which first values were awaited when the process ended.
+        var openGap: OpenGapRecord?
 
         /// What may be taken over from the server, if it is still the same one.
         func restorable(endpointURL: String) -> [RestoredSubscription] {
@@ -57,7 +59,13 @@ struct TenantMemory {
             guard let healing = HealingRecord.decoded(payload) else { return }
             healings[healing.gap.id] = healing.holes.isEmpty ? nil : healing
         case .gap:
-            if let gap = GapRecordFormat.decoded(payload) { gaps.append(gap) }
+            guard let gap = GapRecordFormat.decoded(payload) else { return }
+            gaps.append(gap)
+            // The break has its bounds.
+            if connections[header.source]?.openGap?.id == gap.id { connections[header.source]?.openGap = nil }
+        case .openGap:
+            guard let record = OpenGapRecord.decoded(payload) else { return }
+            connections[header.source, default: Connection()].openGap = record
         default: break
         }
     }
@@ -68,6 +76,9 @@ struct TenantMemory {
         if header.sequenceNumber != 0 {
             connection.sequenceNumbers[header.subscriptionID] = header.sequenceNumber
             connection.lastReceivedAt = max(connection.lastReceivedAt ?? .min, header.receivedAtMicroseconds)
+            if connection.openGap != nil, connection.openGap?.firstAt == nil {
+                connection.openGap?.firstAt = header.receivedAtMicroseconds
+            }
         } else {
             // Rows from history are older than what the tag's state stands for.
             return visitHistory(header, payload)
@@ -78,7 +89,9 @@ struct TenantMemory {
             guard let row = try? CopyRow(prefixOf: UnsafeRawBufferPointer(rebasing: rest)), let well = row.wellID,
                 let state = Self.state(of: row)
             else { return }
-            connection.states[TagKey(wellID: well, nodeID: row.tagNodeID)] = state
+            let key = TagKey(wellID: well, nodeID: row.tagNodeID)
+            connection.states[key] = state
+            connection.openGap?.take(key, at: state.storedMicroseconds)
             rest = rest.dropFirst(row.bytes.count)
         }
     }

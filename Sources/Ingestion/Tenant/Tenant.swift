@@ -638,6 +638,7 @@ actor Tenant {
 
     private func record(_ gap: IntakeGap, of id: UUID) async {
         let found = GapRecord(
+            id: gap.id,
             connectionID: id,
             tagNodeID: gap.key?.nodeID,
             startedAtMicros: gap.startedAt,
