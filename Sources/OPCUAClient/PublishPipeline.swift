@@ -25,8 +25,8 @@ package struct PublishPipeline: Sendable {
             .milliseconds(Int64(min(publishingInterval, 86_400_000) * Double(min(keepAliveCount, 1_000_000))))
         }
 
-        /// Two keep-alive periods and a second for the way.
-        var deadAt: NIODeadline { lastHeard + keepAlivePeriod + keepAlivePeriod + .seconds(1) }
+        /// Two keep-alive periods; where they are short, one and a second for the way.
+        var deadAt: NIODeadline { lastHeard + keepAlivePeriod + max(keepAlivePeriod, .seconds(1)) }
 
         /// When the server may forget the subscription, counted from the last sign of life of ours.
         var lifetime: TimeAmount {

@@ -152,6 +152,7 @@ private let noon: Int64 = 1_767_225_600_000_000
         )
     }
 
+    /// Industrial-IoT issue 2382: of two values with one timestamp one was lost.
     @Test func distinctValuesOfOneTimestampAreStoredAMicrosecondApart() throws {
         var encoder = makeEncoder()
         let rows = try encode(

@@ -199,51 +199,6 @@ struct ConnectionTests {
         }
     }
 
-    /// telegraf issue 18787: a client that fails must not eat up the server's sessions.
-    @Test func failedAttemptsLeaveNoSessionBehind() async throws {
-        let server = try await ServerDouble { request in
-            switch request.type {
-            case ActivateSessionRequest.binaryEncodingId where request.count < 3:
-                return .body(ServerDouble.fault(request, .badUserAccessDenied))
-            case ReadRequest.binaryEncodingId where request.count < 3:
-                return .body(ServerDouble.fault(request, .badTooManyOperations))
-            default: return .usual
-            }
-        }
-        try await Self.with(server) { _, consumer in
-            #expect(await consumer.wait { $0.items[0] == .good })
-            #expect(server.count(CreateSessionRequest.binaryEncodingId) > 3)
-            #expect(server.sessionsOpen == 1)
-        }
-        #expect(server.sessionsOpen == 0)
-    }
-
-    /// Keep-alives go on, a notification is answered, then nothing any more.
-    @Test func theWatchdogEndsSilence() async throws {
-        let server = try await ServerDouble { request in
-            switch request.type {
-            case CreateSubscriptionRequest.binaryEncodingId:
-                return .body(
-                    CreateSubscriptionResponse(
-                        responseHeader: ServerDouble.header(request),
-                        subscriptionId: UInt32(request.count) + 1,
-                        revisedPublishingInterval: 10,
-                        revisedLifetimeCount: 10,
-                        revisedMaxKeepAliveCount: 1
-                    ).messageBody
-                )
-            case Self.publish where request.connection == 1 && request.count == 0:
-                return .body(ServerDouble.notification(request, 1))
-            case Self.publish where request.connection == 2: return .body(ServerDouble.notification(request, 2))
-            default: return .usual
-            }
-        }
-        try await Self.with(server) { _, consumer in
-            #expect(await consumer.wait { $0.values.contains(2) })
-            #expect(consumer.record.withLock { $0.errors }.contains(.watchdog))
-        }
-    }
-
     /// A restart of the process: the server still holds the subscription, and what was not acknowledged.
     @Test func aRestoredSubscriptionIsTransferredAndGoesOn() async throws {
         let deleted = Mutex<[UInt32]>([])

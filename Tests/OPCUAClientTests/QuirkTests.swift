@@ -51,6 +51,51 @@ struct QuirkTests {
         #expect(sizes == [65_535, 65_535])
     }
 
+    /// gopcua issue 895: after a reconnect everything looked well, and no value came any more.
+    @Test func connectedAndPublishingNothingTheWatchdogEndsIt() async throws {
+        let server = try await ServerDouble { request in
+            switch request.type {
+            case CreateSubscriptionRequest.binaryEncodingId:
+                return .body(
+                    CreateSubscriptionResponse(
+                        responseHeader: ServerDouble.header(request),
+                        subscriptionId: UInt32(request.count) + 1,
+                        revisedPublishingInterval: 10,
+                        revisedLifetimeCount: 10,
+                        revisedMaxKeepAliveCount: 1
+                    ).messageBody
+                )
+            case Self.publish where request.connection == 1 && request.count == 0:
+                return .body(ServerDouble.notification(request, 1))
+            case Self.publish where request.connection == 2: return .body(ServerDouble.notification(request, 2))
+            default: return .usual
+            }
+        }
+        try await ConnectionTests.with(server) { _, consumer in
+            #expect(await consumer.wait { $0.values.contains(2) })
+            #expect(consumer.record.withLock { $0.errors }.contains(.watchdog))
+        }
+    }
+
+    /// telegraf issue 18787: a client that fails must not eat up the server's sessions.
+    @Test func failedAttemptsLeaveNoSessionBehind() async throws {
+        let server = try await ServerDouble { request in
+            switch request.type {
+            case ActivateSessionRequest.binaryEncodingId where request.count < 3:
+                return .body(ServerDouble.fault(request, .badUserAccessDenied))
+            case ReadRequest.binaryEncodingId where request.count < 3:
+                return .body(ServerDouble.fault(request, .badTooManyOperations))
+            default: return .usual
+            }
+        }
+        try await ConnectionTests.with(server) { _, consumer in
+            #expect(await consumer.wait { $0.items[0] == .good })
+            #expect(server.count(CreateSessionRequest.binaryEncodingId) > 3)
+            #expect(server.sessionsOpen == 1)
+        }
+        #expect(server.sessionsOpen == 0)
+    }
+
     /// telegraf issues 19186 and 13296: one vanished node ended all data.
     @Test func oneVanishedNodeDoesNotEndTheOthers() async throws {
         let server = try await ServerDouble { request in
