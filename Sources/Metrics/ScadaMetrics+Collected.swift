@@ -72,6 +72,11 @@ extension ScadaMetrics {
             "Tags the server refuses or does not know; they are tried again.",
             labels: ["tenant_id", "connection_id"]
         )
+        package static let silentTags = MetricName(
+            "scada_silent_tags",
+            "Tags of a connected server that are quiet far longer than ever before; see SILENT_TAG_AFTER_MS.",
+            labels: ["tenant_id", "connection_id"]
+        )
         package static let duplicates = MetricName(
             "scada_duplicates_dropped_total",
             "Values a server sent again, recognised as such and not stored twice.",
@@ -99,7 +104,7 @@ extension ScadaMetrics {
         )
         package static let certificateExpiry = MetricName(
             "scada_certificate_expiry_seconds",
-            "Time until a certificate expires; negative when it has.",
+            "Time until a certificate expires, negative when it has: own, grpc, or of a trusted server or issuer by thumbprint.",
             labels: ["certificate"]
         )
         package static let logLinesDropped = MetricName(
@@ -119,7 +124,7 @@ extension ScadaMetrics {
             ].map { ($0, .counter) }
             + [
                 activeConnections, connections, connectionUp, bufferSize, backlog, oldestUnstored, journalBytes,
-                journalLimit, tenantUp, badTags, databaseConnections, certificateExpiry, ready,
+                journalLimit, tenantUp, badTags, silentTags, databaseConnections, certificateExpiry, ready,
             ].map { ($0, .gauge) }
             + [(buildInfo, .info)]
     }

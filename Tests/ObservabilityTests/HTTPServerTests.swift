@@ -90,6 +90,7 @@ struct HTTPServerTests {
         } _: { _, port in
             let page = try await exchange(port, "GET / HTTP/1.1\r\nHost: a\r\n\r\n")
             #expect(page.status == 200 && page.body.contains("href=\"metrics\"") && !page.body.contains("<main"))
+            #expect(try await exchange(port, "GET /status.json HTTP/1.1\r\nHost: a\r\n\r\n").status == 404)
             #expect(source.asked == 0)
         }
     }

@@ -1,14 +1,13 @@
 """What the daemon tells: metrics, health, status, logs; and what it never tells."""
 import pathlib
 import re
-import shutil
 import subprocess
 
 import pytest
 
 from support.daemon import ENCRYPTION_KEY
 from support.metrics import OPENMETRICS, get, status_json
-from support.paths import ROOT
+from support.tools import tool
 from support.wait import eventually
 
 ORIGINAL = {
@@ -60,18 +59,10 @@ def test_metrics_are_what_prometheus_parses(flowing, tenant, accept):
     assert scrape.total("scada_build_info") == 1
 
 
-def promtool():
-    """promtool, installed or unpacked by scripts/test."""
-    unpacked = ROOT / ".build" / "tools" / "promtool"
-    return shutil.which("promtool") or (str(unpacked) if unpacked.exists() else None)
-
-
 def test_metrics_pass_promtool(flowing):
-    tool = promtool()
-    if not tool:
-        pytest.skip("promtool is not here (Debian package prometheus)")
+    promtool = tool("promtool")
     text = get(f"{flowing.http_base}/metrics")[2]
-    done = subprocess.run([tool, "check", "metrics"], input=text, capture_output=True, text=True, check=False)
+    done = subprocess.run([promtool, "check", "metrics"], input=text, capture_output=True, text=True, check=False)
     assert done.returncode == 0 and not done.stdout + done.stderr, done.stdout + done.stderr
 
 
@@ -92,6 +83,42 @@ def test_http_paths(flowing):
     status, headers, body = get(f"{base}/")
     assert status == 200 and headers["Content-Type"].startswith("text/html") and "<html" in body.lower()
     assert isinstance(status_json(base), dict)
+
+
+def test_a_tag_that_falls_silent_is_told_until_it_sends_again(tenant, daemon, make_server):
+    server = make_server(10)
+    connection = tenant.add_connection(server)
+    daemon.start(SILENT_TAG_AFTER_MS=2000)
+    server.write(interval=0.2)
+    tenant.wait_for_count(200, watch=daemon.must_live)
+    assert status_json(daemon.http_base)["silent_tags"] == []
+    server.write(interval=0.2, quiet=server.names[:2])
+
+    def silent(expected):
+        status = status_json(daemon.http_base)
+        told = {each["node_id"] for each in status["silent_tags"]}
+        assert told == expected and status["silent_tags_total"] == len(expected), status["silent_tags"]
+        gauge = daemon.scrape().total("scada_silent_tags", tenant_id=tenant.id, connection_id=connection)
+        assert gauge == len(expected)
+        return status
+
+    two = {server.node(name) for name in server.names[:2]}
+    status = eventually(lambda: silent(two), "the two quiet tags are silent", watch=daemon.must_live)
+    for each in status["silent_tags"]:
+        assert each["quiet_micros"] >= 5 * each["longest_quiet_before_micros"] > 0, each
+    assert any("2 of 10 tags are quiet" in each["message"] for each in status["problems"]), status["problems"]
+    assert server.node(server.names[0]) in daemon.http("/")[1]
+    server.write(interval=0.2)
+    assert eventually(lambda: silent(set()), "no tag is silent any more", watch=daemon.must_live)["problems"] == []
+    told = [line["message"] for line in daemon.log_lines() if "silent" in line["message"]]
+    assert told[0].startswith("tags are silent") and told[-1] == "no tag is silent any more", told
+    # While the server is away its tags are not silent: the connection is what is told.
+    server.stop_server()
+    eventually(
+        lambda: daemon.scrape().total("scada_connection_up", connection_id=connection) == 0, "the connection is gone",
+        watch=daemon.must_live,
+    )
+    eventually(lambda: silent(set()), "no tag is silent")
 
 
 def test_logs_are_json_lines_with_the_agreed_fields(flowing):

@@ -17,7 +17,7 @@ struct IntakeEvents: Sendable {
 
 /// A hole in what a connection received. Times are microseconds since 1970.
 package struct IntakeGap: Sendable, Equatable {
-    package enum Cause: String, Sendable {
+    package enum Cause: String, Sendable, CaseIterable {
         /// The subscription had to be made anew.
         case subscriptionLost = "subscription_lost"
         /// The server does not hold notifications any more that were never received.
@@ -109,6 +109,10 @@ package final class ConnectionIntake: NotificationConsumer, @unchecked Sendable 
         var lastReceivedAt: Int64?
         var republished: UInt64 = 0
         var keys: [TagKey?] = []
+        /// By handle: whether it stands for a tag that is configured now.
+        var isConfigured: [Bool] = []
+        /// When the last failure was, microseconds since 1970.
+        var lastErrorAt: Int64?
     }
 
     private let shared = Mutex(Shared())
@@ -144,6 +148,16 @@ package final class ConnectionIntake: NotificationConsumer, @unchecked Sendable 
     var tagCounts: TagCounts {
         TagCounts(id: ObjectIdentifier(self), keys: shared.withLock { $0.keys }, counts: table.counts)
     }
+    /// By handle: whether the tag is configured and the server does not refuse it, so that readings can be expected.
+    var judgedTags: [Bool] {
+        shared.withLock { shared in
+            var judged = shared.isConfigured
+            for handle in shared.badTags.keys where Int(handle) < judged.count { judged[Int(handle)] = false }
+            return judged
+        }
+    }
+    /// When the last failure was, microseconds since 1970.
+    package var lastErrorAt: Int64? { shared.withLock { $0.lastErrorAt } }
     package var republishedCount: UInt64 { shared.withLock { $0.republished } }
 
     // MARK: Tags, on the event loop
@@ -197,7 +211,12 @@ package final class ConnectionIntake: NotificationConsumer, @unchecked Sendable 
             )
         }
         let keys = (0..<table.count).map { table.key(of: UInt32($0)) }
-        shared.withLock { $0.keys = keys }
+        var isConfigured = [Bool](repeating: false, count: table.count)
+        for item in items { isConfigured[Int(item.handle)] = true }
+        shared.withLock { shared in
+            shared.keys = keys
+            shared.isConfigured = isConfigured
+        }
         return items
     }
 
@@ -441,7 +460,13 @@ package final class ConnectionIntake: NotificationConsumer, @unchecked Sendable 
     // MARK: The rest
 
     package func statusChanged(_ status: ConnectionStatus) {
-        shared.withLock { $0.status = status }
+        shared.withLock { shared in
+            let failsAgain = status.failedAttempts > shared.status.failedAttempts
+            if status.lastError != nil, failsAgain || status.lastError != shared.status.lastError {
+                shared.lastErrorAt = WallTime.microseconds()
+            }
+            shared.status = status
+        }
         events.statusChanged(status)
     }
 

@@ -7,4 +7,7 @@ package struct TagCounts: Sendable {
     let counts: TagTable.Counts
 
     package func value(_ handle: Int) -> UInt64 { counts.value(handle) }
+
+    /// All counts by handle, as many as there are keys.
+    func copy(into values: inout [UInt64]) { counts.copy(keys.count, into: &values) }
 }

@@ -78,6 +78,16 @@ final class TagTable {
                 return chunk < chunks.count ? chunks[chunk].values[index].load(ordering: .relaxed) : 0
             }
         }
+
+        /// The counts of the first `count` handles, 0 where there is none yet.
+        func copy(_ count: Int, into values: inout [UInt64]) {
+            let chunks = chunks.withLock { $0 }
+            values.removeAll(keepingCapacity: true)
+            for handle in 0..<count {
+                let (chunk, index) = handle.quotientAndRemainder(dividingBy: Self.chunkSize)
+                values.append(chunk < chunks.count ? chunks[chunk].values[index].load(ordering: .relaxed) : 0)
+            }
+        }
     }
 
     private(set) var slots: UnsafeMutablePointer<TagSlot>

@@ -23,6 +23,8 @@ package struct IngestionOptions: Sendable {
     package var security: ClientSecurity?
     /// Where servers dial in (OPC_REVERSE_LISTEN).
     package var reverse: ReverseListener?
+    /// SILENT_TAG_AFTER_MS; nil: tags are not watched for silence.
+    package var silentTagAfter: Duration? = .seconds(300)
     package var storage = StorageSettings()
     /// Bring a tenant's schema up to date when it is started. Where the database's user may not, what is missing shows when
     /// it is used.

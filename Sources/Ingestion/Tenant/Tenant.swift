@@ -51,6 +51,7 @@ actor Tenant {
     private var writer: TenantWriter?
     private var writerTask: Task<Void, Never>?
     private var maintenanceTask: Task<Void, Never>?
+    private var silenceTask: Task<Void, Never>?
     private var listener: ChangeListener?
     private var connections: [UUID: ManagedConnection] = [:]
     /// What the journal remembers of connections that do not run now.
@@ -127,6 +128,7 @@ actor Tenant {
         startWriter()
         startListener()
         maintenanceTask = Task { await self.maintain() }
+        watchForSilence()
         while !isStopping, !Task.isCancelled {
             let isRead = await readConfiguration()
             let pause = isRead ? environment.options.configurationPoll : .seconds(2)
@@ -153,6 +155,7 @@ actor Tenant {
         isStopping = true
         configurationBell.ring()
         maintenanceTask?.cancel()
+        silenceTask?.cancel()
         if let listener {
             listener.stop()
             environment.listeners.giveBack()
@@ -369,6 +372,15 @@ actor Tenant {
                 "changes of the configuration are noticed by polling only",
                 metadata: ["error": "\(error)"]
             )
+        }
+    }
+
+    private func watchForSilence() {
+        guard let after = environment.options.silentTagAfter, !isStopping else { return }
+        let sampler = SilenceSampler(shared: shared, after: after, logger: logger)
+        silenceTask = Task {
+            var sampler = sampler
+            await sampler.run()
         }
     }
 

@@ -19,7 +19,15 @@ struct TenantMetrics: Sendable {
         readingsStored = metrics.readingsStored.with(tenant)
         ingestDelay = metrics.ingestDelay.with(tenant)
         directCompressed = metrics.directCompressed.with(tenant)
+        // There from the beginning, at 0: the first gap of a series that begins with it would be no increase.
+        for cause in IntakeGap.Cause.allCases { _ = metrics.gaps.with(tenant, cause.rawValue) }
+        _ = metrics.gaps.with(tenant, Self.journalDamage)
+        _ = metrics.rejectedReadings.with(tenant, Self.otherReason)
     }
+
+    private static let journalDamage = "journal_damaged"
+    /// Refusals beyond those that the store names one by one.
+    private static let otherReason = "other"
 
     func stored(_ stored: ReadingsWriter.Stored, duration: Duration, delays: [(seconds: Double, rows: Int)]) {
         writeDuration.observe(duration.inSeconds)
@@ -35,11 +43,11 @@ struct TenantMetrics: Sendable {
             counted += rejections.count
         }
         let rest = Int(stored.rejectedCount) - counted
-        if rest > 0 { metrics.rejectedReadings.with(tenant, "other").add(rest) }
+        if rest > 0 { metrics.rejectedReadings.with(tenant, Self.otherReason).add(rest) }
     }
 
     func gap(_ cause: String) { metrics.gaps.with(tenant, cause).add() }
-    func journalDamaged() { metrics.gaps.with(tenant, "journal_damaged").add() }
+    func journalDamaged() { metrics.gaps.with(tenant, Self.journalDamage).add() }
 
     func connectionError(_ connection: String, _ kind: String) {
         metrics.connectionErrors.with(tenant, connection, kind).add()

@@ -34,6 +34,8 @@ package final class TenantShared: Sendable {
         var database = ""
         /// The latest last; bounded.
         var gaps: [GapRecord] = []
+        /// By connection, of those that are connected.
+        var silent: [UUID: SilentTags] = [:]
     }
 
     private static let gapsKept = 50
@@ -73,6 +75,11 @@ package final class TenantShared: Sendable {
             }
         }
         return result
+    }
+
+    /// Some of the silent tags, those that are quiet longest first.
+    package func silentTags() -> [SilentTag] {
+        state.withLock { $0.silent.values.flatMap(\.examples) }.sorted { ($1.quiet, $0.nodeID) < ($0.quiet, $1.nodeID) }
     }
 
     /// Some of the gaps since the start.
@@ -121,7 +128,11 @@ package final class TenantShared: Sendable {
             journalBytes: state.journal?.bytesOnDisk ?? 0,
             oldestUnstoredAge: oldest.map { .microseconds(max(0, WallTime.microseconds() - $0)) } ?? .zero,
             timeSinceLastFlush: figures.lastFlush.map { now - $0 },
-            connections: state.running.values.map(Self.snapshot).sorted { $0.id.uuidString < $1.id.uuidString },
+            failingSince: figures.failingSince,
+            connections: state.running.values.map {
+                Self.snapshot($0, silentTags: state.silent[$0.record.id]?.count ?? 0)
+            }
+            .sorted { $0.id.uuidString < $1.id.uuidString },
             problems: state.problems.map(\.description)
         )
         if let journal = state.journal, case let current = journal.currentState, current != .open {
@@ -140,7 +151,7 @@ package final class TenantShared: Sendable {
         return snapshot
     }
 
-    private static func snapshot(_ running: Running) -> ConnectionSnapshot {
+    private static func snapshot(_ running: Running, silentTags: Int) -> ConnectionSnapshot {
         let figures = running.intake.figures
         return ConnectionSnapshot(
             id: running.record.id,
@@ -151,6 +162,7 @@ package final class TenantShared: Sendable {
             publishingInterval: running.plan.configuration.publishingInterval,
             tags: running.plan.tags.count,
             badTags: running.intake.badTagCount,
+            silentTags: silentTags,
             readings: figures.readings,
             duplicates: figures.duplicates,
             overflows: figures.overflows,
@@ -158,6 +170,7 @@ package final class TenantShared: Sendable {
             republished: running.intake.republishedCount,
             recovered: running.recovered.current,
             lastReadingAt: running.intake.lastReadingAt,
+            lastErrorAt: running.intake.lastErrorAt,
             status: running.intake.status
         )
     }

@@ -27,6 +27,8 @@ package struct TenantSnapshot: Sendable {
     package var oldestUnstoredAge: Duration
     /// nil: none yet.
     package var timeSinceLastFlush: Duration?
+    /// When the first of the writes failed that have failed in a row; nil: the last one succeeded.
+    package var failingSince: Int64?
     package var connections: [ConnectionSnapshot]
     /// Rows of the configuration that cannot be used.
     package var problems: [String]
@@ -44,6 +46,8 @@ package struct ConnectionSnapshot: Sendable {
     package var publishingInterval: Double
     package var tags: Int
     package var badTags: Int
+    /// Quiet far longer than their history says they should be.
+    package var silentTags: Int
     package var readings: UInt64
     package var duplicates: UInt64
     package var overflows: UInt64
@@ -51,5 +55,7 @@ package struct ConnectionSnapshot: Sendable {
     package var republished: UInt64
     package var recovered: UInt64
     package var lastReadingAt: Int64?
+    /// When the status' last error happened.
+    package var lastErrorAt: Int64?
     package var status: ConnectionStatus
 }

@@ -29,6 +29,8 @@ actor TenantWriter {
         var isAttached = false
         var lastError: StoreError?
         var lastFlush: ContinuousClock.Instant?
+        /// Microseconds since 1970; nil while none fails.
+        var failingSince: Int64?
     }
 
     nonisolated let figures = Mutex(Figures())
@@ -294,6 +296,7 @@ actor TenantWriter {
         figures.withLock {
             $0.isReachable = false
             $0.lastError = error
+            if $0.failingSince == nil { $0.failingSince = WallTime.microseconds() }
         }
         let now = ContinuousClock.now
         if failureSince == nil {
@@ -316,6 +319,7 @@ actor TenantWriter {
             $0.isReachable = true
             $0.lastError = nil
             $0.lastFlush = .now
+            $0.failingSince = nil
         }
         if let since = failureSince {
             logger.notice(

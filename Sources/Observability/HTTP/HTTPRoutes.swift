@@ -6,7 +6,7 @@ struct HTTPRoutes: Sendable {
     let registry: Registry
     let source: any StatusSource
     let report: SharedReport
-    /// Else `/` only links the other resources.
+    /// Else `/` only links the other resources, and /status.json is not there.
     let showsStatusPage: Bool
     let history: @Sendable () -> StatusHistory
 
@@ -33,7 +33,7 @@ struct HTTPRoutes: Sendable {
         case "/metrics": { .now(metrics(accept)) }
         case "/healthz": { .now(HTTPContent(.ok, "ok\n")) }
         case "/readyz": { .now(readiness(accept)) }
-        case "/status.json":
+        case "/status.json" where showsStatusPage:
             {
                 .later {
                     let report = await report.current()
@@ -105,8 +105,7 @@ struct HTTPRoutes: Sendable {
         <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
         <meta name="color-scheme" content="light dark"><title>scada-ingestion</title>
         <h1>scada-ingestion</h1>
-        <ul><li><a href="status.json">status</a><li><a href="metrics">metrics</a><li><a href="readyz">readiness</a>
-        <li><a href="healthz">health</a></ul></html>
+        <ul><li><a href="metrics">metrics</a><li><a href="readyz">readiness</a><li><a href="healthz">health</a></ul></html>
 
         """
 }

@@ -150,7 +150,7 @@ extension StatusPage {
         case .down: .critical
         case .backingOff: .warning
         case .connecting, .idle: connection.lastError == nil ? .fine : .warning
-        case .connected: connection.tagsBad > 0 ? .warning : .fine
+        case .connected: connection.tagsBad > 0 || connection.tagsSilent > 0 ? .warning : .fine
         case .disabled, .elsewhere: .fine
         }
     }
@@ -225,6 +225,11 @@ extension StatusPage {
             html.text("\(Quantities.count(connection.tagsBad)) bad")
             html.raw("</div>")
         }
+        if connection.tagsSilent > 0 {
+            html.raw("<div class=error>")
+            html.text("\(Quantities.count(connection.tagsSilent)) silent")
+            html.raw("</div>")
+        }
         html.raw("</td><td class=num>")
         ago(connection.lastReadingAt, &html)
         html.raw("</td><td class=\"num wide\">")
@@ -263,6 +268,33 @@ extension StatusPage {
             html.raw("</td></tr>")
         }
         let left = report.badTagsTotal - report.badTags.count
+        if left > 0 {
+            html.raw("<p class=quiet>and ")
+            html.text(Quantities.count(left))
+            html.raw(" more</p>")
+        }
+    }
+
+    func silentTags(_ html: inout HTMLWriter) {
+        guard report.silentTagsTotal > 0 else { return }
+        table(
+            &html,
+            title: "Silent tags",
+            rows: report.silentTags,
+            isTroubled: { _ in true },
+            header: "<th>Node<th class=num>Quiet for<th class=num>Before at most"
+        ) { tag, html in
+            html.raw("<tr><td><b class=url>")
+            html.text(tag.nodeID, limit: 200)
+            html.raw("</b><div class=quiet>")
+            html.text("\(tag.connection), \(tag.tenant)", limit: 200)
+            html.raw("</div></td><td class=num>")
+            html.text(Quantities.age(microseconds: tag.quietMicroseconds))
+            html.raw("</td><td class=num>")
+            html.text(Quantities.age(microseconds: tag.longestBeforeMicroseconds))
+            html.raw("</td></tr>")
+        }
+        let left = report.silentTagsTotal - report.silentTags.count
         if left > 0 {
             html.raw("<p class=quiet>and ")
             html.text(Quantities.count(left))

@@ -88,6 +88,7 @@ struct StatusPage {
         tenants(&html)
         connections(&html)
         badTags(&html)
+        silentTags(&html)
         gaps(&html)
         certificates(&html)
         html.raw("</main>")

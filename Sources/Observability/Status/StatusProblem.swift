@@ -24,7 +24,8 @@ extension StatusReport {
     package var problems: [StatusProblem] {
         let all =
             notReady + stoppedIntakes + tenantTroubles + downConnections + expiredCertificates + fillingJournals
-            + waitingConnections + laggingTenants + refusedTags + rejections + unhealedGaps + expiringCertificates
+            + waitingConnections + laggingTenants + refusedTags + silences + rejections + unhealedGaps
+            + expiringCertificates
         // Stable within a severity: the order above is one of urgency.
         return all.filter { $0.severity == .critical } + all.filter { $0.severity == .warning }
     }
@@ -200,6 +201,27 @@ extension StatusReport {
             },
             together: { ("\($0) connections", "have tags that their servers refuse") },
             advice: "Bad tags below say why; they are tried again by themselves"
+        )
+    }
+
+    private var silences: [StatusProblem] {
+        Self.gather(
+            connections.filter { $0.tagsSilent > 0 && $0.state == .connected }.map { connection in
+                let isAll = connection.tagsSilent >= connection.tagsTotal - connection.tagsBad
+                return StatusProblem(
+                    severity: .warning,
+                    subject: connection.title,
+                    message: isAll
+                        ? "is connected, and none of its \(Quantities.plural(connection.tagsTotal, "tag")) sends any more"
+                        : "\(Quantities.count(connection.tagsSilent)) of \(Quantities.plural(connection.tagsTotal, "tag")) "
+                            + "\(connection.tagsSilent == 1 ? "is" : "are") quiet far longer than ever before",
+                    advice: isAll
+                        ? "See whether the server still gets values from its field"
+                        : "Silent tags below name them; see whether their instruments work"
+                )
+            },
+            together: { ("\($0) connections", "have tags that are quiet far longer than ever before") },
+            advice: "Silent tags below name them; see whether their instruments work"
         )
     }
 

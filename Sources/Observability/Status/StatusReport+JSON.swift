@@ -16,6 +16,8 @@ extension StatusReport {
             json.list("connections", connections) { $1.write(to: &$0) }
             json.field("bad_tags_total", badTagsTotal)
             json.list("bad_tags", badTags) { $1.write(to: &$0) }
+            json.field("silent_tags_total", silentTagsTotal)
+            json.list("silent_tags", silentTags) { $1.write(to: &$0) }
             json.list("gaps", gaps) { $1.write(to: &$0) }
             json.list("certificates", certificates) { $1.write(to: &$0) }
             json.key("history")
@@ -129,6 +131,7 @@ extension StatusReport.Connection {
             if let lastError { lastError.write(to: &json) } else { json.null() }
             json.field("tags_total", tagsTotal)
             json.field("tags_bad", tagsBad)
+            json.field("tags_silent", tagsSilent)
             json.field("readings_received", readingsReceived)
             json.field("last_reading_at_micros", lastReadingAt)
             json.field("reconnects", reconnects)
@@ -145,6 +148,18 @@ extension StatusReport.BadTag {
             json.field("reason", reason)
             json.field("since_micros", since)
             json.field("next_attempt_at_micros", nextAttemptAt)
+        }
+    }
+}
+
+extension StatusReport.SilentTag {
+    fileprivate func write(to json: inout JSONWriter) {
+        json.object { json in
+            json.field("tenant", tenant)
+            json.field("connection", connection)
+            json.field("node_id", nodeID)
+            json.field("quiet_micros", quietMicroseconds)
+            json.field("longest_quiet_before_micros", longestBeforeMicroseconds)
         }
     }
 }

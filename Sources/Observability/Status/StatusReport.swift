@@ -19,6 +19,9 @@ package struct StatusReport: Sendable, Equatable {
     /// A selection when there are very many; `badTagsTotal` counts all.
     package var badTags: [BadTag] = []
     package var badTagsTotal = 0
+    /// A selection, those quiet longest first; `silentTagsTotal` counts all.
+    package var silentTags: [SilentTag] = []
+    package var silentTagsTotal = 0
     /// The latest first, open ones before closed ones; a selection.
     package var gaps: [Gap] = []
     package var certificates: [Certificate] = []
@@ -97,6 +100,8 @@ package struct StatusReport: Sendable, Equatable {
         package var lastError: Trouble?
         package var tagsTotal = 0
         package var tagsBad = 0
+        /// Quiet far longer than ever before.
+        package var tagsSilent = 0
         package var readingsReceived: UInt64 = 0
         package var lastReadingAt: Int64?
         package var reconnects: UInt64 = 0
@@ -122,6 +127,31 @@ package struct StatusReport: Sendable, Equatable {
             self.connection = connection
             self.nodeID = nodeID
             self.reason = reason
+        }
+    }
+
+    /// A tag that is quiet far longer than ever before, while its server is connected.
+    package struct SilentTag: Sendable, Equatable {
+        package var tenant: String
+        /// The connection's name, or its id when it has none.
+        package var connection: String
+        package var nodeID: String
+        package var quietMicroseconds: Int64
+        /// The longest that it was quiet before.
+        package var longestBeforeMicroseconds: Int64
+
+        package init(
+            tenant: String,
+            connection: String,
+            nodeID: String,
+            quietMicroseconds: Int64,
+            longestBeforeMicroseconds: Int64
+        ) {
+            self.tenant = tenant
+            self.connection = connection
+            self.nodeID = nodeID
+            self.quietMicroseconds = quietMicroseconds
+            self.longestBeforeMicroseconds = longestBeforeMicroseconds
         }
     }
 

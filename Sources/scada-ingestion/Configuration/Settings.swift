@@ -43,6 +43,8 @@ struct Settings: Sendable, Equatable {
         var allowPlaintextPassword = false
         /// OPC_REVERSE_LISTEN: where servers dial in; nil: nowhere.
         var reverseListen: ReverseAddress?
+        /// SILENT_TAG_AFTER_MS: least time of quiet after which a tag may count as silent; 0: tags are not watched.
+        var silentTagAfter: Duration = .milliseconds(300_000)
     }
 
     /// Where to listen.

@@ -100,6 +100,16 @@ extension Variable {
                 """,
             example: "0.0.0.0:4843"
         ) { (text, draft) throws(Unacceptable) in draft.settings.opc.reverseListen = try listenAddress(text) },
+        .milliseconds(
+            "SILENT_TAG_AFTER_MS",
+            .opc,
+            \.opc.silentTagAfter,
+            0...86_400_000,
+            """
+            A tag is told as silent when it was quiet this long, and five times longer than ever in the last one to two \
+            weeks. 0: tags are not watched for silence.
+            """
+        ),
     ]
 
     private static let batches: [Variable] = [

@@ -51,7 +51,12 @@ enum Daemon {
             eventLoops: eventLoops,
             logger: logger
         )
-        DaemonMetrics(router: router, pool: pool, configuration: configuration, identity: security.identity)
+        let certificates = CertificateWatch(
+            identity: security.identity,
+            store: security.trustStore,
+            tls: configuration.grpc.tls.map { ($0.certificateFile, $0.keyFile) }
+        )
+        DaemonMetrics(router: router, pool: pool, configuration: configuration, certificates: certificates)
             .register(in: metrics)
 
         let health = HealthState()
@@ -75,7 +80,7 @@ enum Daemon {
                 router: router,
                 metrics: metrics,
                 configuration: configuration,
-                identity: security.identity,
+                certificates: certificates,
                 startedAt: WallTime.microseconds()
             ),
             logger: logger
@@ -202,6 +207,8 @@ enum Daemon {
         options.directCompress = configuration.database.directCompress
         options.configurationPoll = configuration.configurationPollInterval
         options.shutdownGrace = configuration.shutdownGrace
+        let silentTagAfter = configuration.opc.silentTagAfter
+        options.silentTagAfter = silentTagAfter > .zero ? silentTagAfter : nil
         options.connections = configuration.opc.connectionDefaults
         options.security = security
         if let uri = security.applicationURI { options.connections.applicationURI = uri }

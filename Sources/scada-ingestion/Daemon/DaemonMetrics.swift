@@ -12,7 +12,7 @@ struct DaemonMetrics: Sendable {
     let router: TenantRouter
     let pool: ConnectionPool
     let configuration: DaemonConfiguration
-    let identity: ApplicationIdentity
+    let certificates: CertificateWatch
 
     func register(in metrics: ScadaMetrics) {
         let registry = metrics.registry
@@ -34,9 +34,10 @@ struct DaemonMetrics: Sendable {
         registry.collector(ScadaMetrics.Collected.logLinesDropped, .counter) {
             $0.sample([], UInt64(LoggingSetup.dropped))
         }
-        let expiry = identity.certificate.notAfter
+        let certificates = certificates
         registry.collector(ScadaMetrics.Collected.certificateExpiry, .gauge) {
-            $0.sample(["own"], Double(expiry) - Double(WallTime.microseconds()) / 1e6)
+            let now = Double(WallTime.microseconds()) / 1e6
+            for entry in certificates.entries { $0.sample([entry.label], Double(entry.notAfter) - now) }
         }
         registry.collector(ScadaMetrics.Collected.buildInfo, .info) {
             $0.sample([BuildInformation.version, BuildInformation.compiler], UInt64(1))
@@ -122,6 +123,7 @@ struct DaemonMetrics: Sendable {
     private func registerConnections(_ registry: Registry) {
         connections(registry, ScadaMetrics.Collected.connectionUp, .gauge) { $0.status.state == .connected ? 1 : 0 }
         connections(registry, ScadaMetrics.Collected.badTags, .gauge) { UInt64($0.badTags) }
+        connections(registry, ScadaMetrics.Collected.silentTags, .gauge) { UInt64($0.silentTags) }
         connections(registry, ScadaMetrics.Collected.reconnects, .counter) {
             $0.status.connects > 0 ? $0.status.connects - 1 : 0
         }

@@ -12,11 +12,11 @@ struct DaemonStatus: StatusSource {
     let router: TenantRouter
     let metrics: ScadaMetrics
     let configuration: DaemonConfiguration
-    let identity: ApplicationIdentity
+    let certificates: CertificateWatch
     /// Microseconds since 1970.
     let startedAt: Int64
 
-    /// Bad tags and gaps shown at most.
+    /// Bad tags, silent tags and gaps shown at most.
     private static let shown = 100
 
     func notReadyReasons() -> [String] { router.notReadyReasons }
@@ -40,16 +40,23 @@ struct DaemonStatus: StatusSource {
         let stored = Dictionary(metrics.readingsStored.all.map { ($0.values.first ?? "", $0.instrument.current) }) {
             $1
         }
+        // By tenant and reason.
+        let rejected = Dictionary(
+            metrics.rejectedReadings.all.map { ($0.values.first ?? "", $0.instrument.current) },
+            uniquingKeysWith: &+
+        )
         for shared in router.tenantList {
             let snapshot = shared.snapshot()
             var tenant = tenant(snapshot)
             tenant.readingsStored = stored[snapshot.id.uuidString.lowercased()] ?? 0
+            tenant.readingsRejected = rejected[snapshot.id.uuidString.lowercased()] ?? 0
             report.tenants.append(tenant)
             report.readingsStored &+= tenant.readingsStored
             for connection in snapshot.connections {
                 report.connections.append(Self.connection(connection, snapshot.name))
                 report.readingsReceived &+= connection.readings
                 report.badTagsTotal += connection.badTags
+                report.silentTagsTotal += connection.silentTags
             }
             let names = Dictionary(snapshot.connections.map { ($0.id, $0.name.isEmpty ? $0.id.uuidString : $0.name) }) {
                 $1
@@ -66,15 +73,24 @@ struct DaemonStatus: StatusSource {
                     )
                 }
             }
+            for silent in shared.silentTags() {
+                report.silentTags.append(
+                    StatusReport.SilentTag(
+                        tenant: snapshot.name,
+                        connection: names[silent.connectionID] ?? "",
+                        nodeID: silent.nodeID,
+                        quietMicroseconds: silent.quiet.milliseconds * 1000,
+                        longestBeforeMicroseconds: silent.longestBefore.milliseconds * 1000
+                    )
+                )
+            }
             report.gaps += shared.recentGaps().map { Self.gap($0, snapshot.name, names[$0.connectionID] ?? "") }
         }
-        report.certificates = [
-            StatusReport.Certificate(
-                role: "OPC UA client",
-                subject: identity.certificate.subject,
-                expiresAt: identity.certificate.notAfter * 1_000_000
-            )
-        ]
+        report.silentTags.sort { $0.quietMicroseconds > $1.quietMicroseconds }
+        report.silentTags = Array(report.silentTags.prefix(Self.shown))
+        report.certificates = certificates.entries.map {
+            StatusReport.Certificate(role: $0.role, subject: $0.subject, expiresAt: $0.notAfter * 1_000_000)
+        }
         report.gaps.sort { ($0.endedAt ?? .max, $0.startedAt) > ($1.endedAt ?? .max, $1.startedAt) }
         report.gaps = Array(report.gaps.prefix(Self.shown))
         return report
@@ -109,7 +125,8 @@ struct DaemonStatus: StatusSource {
         case .databaseAway:
             tenant.trouble = StatusReport.Trouble(
                 snapshot.reason,
-                advice: "Readings wait in the journal and are stored when the database takes them again"
+                advice: "Get its database back; what waits in the journal is then stored by itself",
+                since: snapshot.failingSince
             )
         case .journalFull:
             tenant.trouble = StatusReport.Trouble(
@@ -134,10 +151,15 @@ struct DaemonStatus: StatusSource {
         }
         connection.stateSince = snapshot.status.sinceUnixMicroseconds
         connection.lastError = snapshot.status.lastError.map {
-            StatusReport.Trouble($0.message + ($0.status.map { ": \($0)" } ?? ""), advice: $0.advice)
+            StatusReport.Trouble(
+                $0.message + ($0.status.map { ": \($0)" } ?? ""),
+                advice: $0.advice,
+                since: snapshot.lastErrorAt
+            )
         }
         connection.tagsTotal = snapshot.tags
         connection.tagsBad = snapshot.badTags
+        connection.tagsSilent = snapshot.silentTags
         connection.readingsReceived = snapshot.readings
         connection.lastReadingAt = snapshot.lastReadingAt
         connection.reconnects = snapshot.status.connects > 0 ? snapshot.status.connects - 1 : 0

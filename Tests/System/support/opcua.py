@@ -54,9 +54,9 @@ class CounterServer:
         assert answer.pop("ok"), f"OPC UA server process: {command}: {answer['error']} (log: {self.errors.name})"
         return answer
 
-    def write(self, rounds=None, interval=0.5):
-        """Begins to write: every tag once a round."""
-        self._ask("write", rounds=rounds, interval=interval)
+    def write(self, rounds=None, interval=0.5, quiet=()):
+        """Begins to write: every tag but the quiet ones once a round."""
+        self._ask("write", rounds=rounds, interval=interval, quiet=list(quiet))
 
     def pause(self):
         return self._ask("pause")

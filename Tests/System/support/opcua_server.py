@@ -176,18 +176,18 @@ class CounterServer:
         await self.server.delete_nodes([self.server.get_node(node_id)])
         return {}
 
-    async def write(self, rounds=None, interval=0.5):
-        """Begins to write every tag once a round; without `rounds` until paused."""
+    async def write(self, rounds=None, interval=0.5, quiet=()):
+        """Begins to write every tag but the `quiet` ones once a round; without `rounds` until paused."""
         await self.pause()
-        self.writer = asyncio.create_task(self._rounds(rounds, interval))
+        self.writer = asyncio.create_task(self._rounds(rounds, interval, set(quiet)))
         return {}
 
-    async def _rounds(self, rounds, interval):
+    async def _rounds(self, rounds, interval, quiet):
         due = time.monotonic()
         done = 0
         while rounds is None or done < rounds:
             for number, (name, node_id) in enumerate(list(self.tags.items())):
-                if name not in self.tags:
+                if name not in self.tags or name in quiet:
                     continue
                 count, micros = self.counters[name][0] + 1, self._stamp()
                 self.counters[name] = (count, micros)
