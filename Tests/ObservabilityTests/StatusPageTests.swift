@@ -110,6 +110,7 @@ struct StatusPageTests {
             StatusPage.chart(
                 &html,
                 label: "l",
+                window: .tenMinutes,
                 curves: [StatusPage.Curve(cssClass: "c", points: points)],
                 format: { "\($0)" }
             )
@@ -120,6 +121,17 @@ struct StatusPageTests {
         #expect(path([]) == "")
         #expect(path([(600, 0), (300, 0.5), (290, nil), (286, 1)]) == "M0 95.5h0M300 48h0L314 0.5")
         #expect(path([(60, 1), (40, .infinity), (0, 0)]) == "M540 0.5h0M600 95.5h0")
+    }
+
+    @Test(
+        arguments: [
+            (0, .minute), (59, .minute), (61, .twoMinutes), (250, .fiveMinutes), (301, .tenMinutes), (9000, .tenMinutes),
+        ] as [(Int64, StatusPage.Window)]
+    )
+    func chartsLookBackAsFarAsThereIsSomething(seconds: Int64, window: StatusPage.Window) {
+        let sample = StatusHistory.Sample(at: 1_000_000, receivedPerSecond: 0, storedPerSecond: 0, backlog: 0)
+        #expect(StatusPage.Window([sample], at: (seconds + 1) * 1_000_000) == window)
+        #expect(StatusPage.Window([], at: seconds) == .minute)
     }
 
     @Test func throughputIsSmoothed() {

@@ -43,6 +43,14 @@ package struct IntakeGap: Sendable, Equatable {
     package var holes: [TagHole] = []
 }
 
+/// A tag that the server refuses.
+package struct BadTag: Sendable {
+    package var key: TagKey
+    package var status: StatusCode
+    /// Microseconds since 1970.
+    package var since: Int64
+}
+
 /// A tag's own hole: from the last reading before to the first after, exclusive. Microseconds since 1970.
 package struct TagHole: Sendable, Equatable {
     package var key: TagKey
@@ -72,7 +80,7 @@ package final class ConnectionIntake: NotificationConsumer, @unchecked Sendable 
     private var buffer: RowBuffer?
     /// Appended and not acknowledged yet, in the order of the journal.
     private var appended = CircularBuffer<Appended>(initialCapacity: 16)
-    private var badTags: [UInt32: StatusCode] = [:]
+    private var badTags: [UInt32: BadTag] = [:]
     private var lastReceivedAt: Int64?
     /// The subscriptions in use now, once there are any.
     private var announced: [RestoredSubscription]?
@@ -105,7 +113,7 @@ package final class ConnectionIntake: NotificationConsumer, @unchecked Sendable 
     private struct Shared {
         var status = ConnectionStatus()
         var figures = ReadingEncoder.Figures()
-        var badTags: [UInt32: StatusCode] = [:]
+        var badTags: [UInt32: BadTag] = [:]
         var lastReceivedAt: Int64?
         var republished: UInt64 = 0
         var keys: [TagKey?] = []
@@ -473,20 +481,16 @@ package final class ConnectionIntake: NotificationConsumer, @unchecked Sendable 
     package func itemStatus(handle: UInt32, _ status: StatusCode) {
         guard let key = table.key(of: handle) else { return }
         let previous = badTags[handle]
-        badTags[handle] = status.isBad ? status : nil
+        badTags[handle] =
+            status.isBad ? BadTag(key: key, status: status, since: previous?.since ?? WallTime.microseconds()) : nil
         let bad = badTags
         shared.withLock { $0.badTags = bad }
-        if previous != badTags[handle] { events.itemStatus(key, status) }
+        if previous?.status != badTags[handle]?.status { events.itemStatus(key, status) }
     }
 
-    /// Bad tags with their status. Any thread.
-    package func badTagList() async -> [(key: TagKey, status: StatusCode)] {
-        let bad = shared.withLock { $0.badTags }
-        guard !bad.isEmpty else { return [] }
-        let list = try? await eventLoop.submit {
-            bad.compactMap { entry in self.table.key(of: entry.key).map { (key: $0, status: entry.value) } }
-        }.get()
-        return list ?? []
+    /// The bad tags, those that have been so longest first. Any thread.
+    package func badTagList() -> [BadTag] {
+        shared.withLock { Array($0.badTags.values) }.sorted { ($0.since, $0.key.nodeID) < ($1.since, $1.key.nodeID) }
     }
 
     package func deadbandRefused(handle: UInt32, range: Double?) {

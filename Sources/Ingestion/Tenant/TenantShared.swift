@@ -66,13 +66,10 @@ package final class TenantShared: Sendable {
     }
 
     /// Tags without values, and why.
-    package func badTags(atMost limit: Int) async -> [(connectionID: UUID, nodeID: String, reason: String)] {
-        var result: [(connectionID: UUID, nodeID: String, reason: String)] = []
+    package func badTags(atMost limit: Int) -> [(connectionID: UUID, tag: BadTag)] {
+        var result: [(connectionID: UUID, tag: BadTag)] = []
         for intake in intakes() where intake.badTagCount > 0 {
-            for (key, status) in await intake.badTagList() {
-                if result.count == limit { return result }
-                result.append((intake.connectionID, key.nodeID, status.description))
-            }
+            result += intake.badTagList().prefix(limit - result.count).map { (intake.connectionID, $0) }
         }
         return result
     }
@@ -141,9 +138,11 @@ package final class TenantShared: Sendable {
         } else if let error = figures.lastError {
             snapshot.state = figures.isAttached ? .databaseAway : .starting
             snapshot.reason = "database \(state.record.url): \(error)"
+            snapshot.error = error
         } else if let error = state.configurationError {
             snapshot.state = state.hasConfiguration ? .databaseAway : .starting
             snapshot.reason = "database \(state.record.url): \(error)"
+            snapshot.error = error
         } else if !state.hasConfiguration || !figures.isAttached {
             snapshot.state = .starting
             snapshot.reason = "starting"

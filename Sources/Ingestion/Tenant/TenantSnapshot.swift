@@ -1,5 +1,6 @@
 package import FoundationEssentials
 package import OPCUAClient
+package import TimescaleStore
 
 /// How a tenant is doing, at one moment. Times are microseconds since 1970.
 package struct TenantSnapshot: Sendable {
@@ -18,6 +19,8 @@ package struct TenantSnapshot: Sendable {
     package var state: State
     /// In words, for a person; empty while all is well.
     package var reason: String
+    /// The database's, behind the reason; nil when that is another one.
+    package var error: StoreError?
     /// The database's product and version; empty while it is not known.
     package var database: String
     package var isDatabaseReachable: Bool

@@ -20,6 +20,8 @@ struct HTMLWriter {
             case ">": raw("&gt;")
             case "\"": raw("&quot;")
             case "'": raw("&#39;")
+            // What a database says may have several lines.
+            case "\n", "\t", "\r": raw(" ")
             // NUL and other controls are not allowed in HTML; overrides of the text direction could make a name look like
             // another.
             case "\u{0}"..<" ", "\u{7F}"..<"\u{A0}", "\u{202A}"..."\u{202E}", "\u{2066}"..."\u{2069}": raw("\u{FFFD}")

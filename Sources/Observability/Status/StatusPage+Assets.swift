@@ -33,7 +33,7 @@ extension StatusPage {
         .problems li.critical{border-left-color:var(--red)}.problems li.warning{border-left-color:var(--amber)}
         .verdict>p{margin:6px 12px 0 18px}
         .advice::before{content:"→ "}
-        .figures{display:grid;grid-template-columns:repeat(auto-fit,minmax(120px,1fr));gap:12px 16px;margin:16px 0}
+        .figures{display:grid;grid-template-columns:repeat(auto-fit,minmax(112px,1fr));gap:12px 16px;margin:16px 0}
         .figures dt{color:var(--quiet)}
         .figures dd{margin:0}
         .figures dt+dd{font-size:20px;line-height:1.3;white-space:nowrap}

@@ -5,8 +5,32 @@ extension StatusPage {
         var points: [(secondsAgo: Double, value: Double?)]
     }
 
-    /// The window of the charts, seconds.
-    private static let window = 600.0
+    /// How far the charts look back: all there is, in steps that a reader can use.
+    enum Window: Double, CaseIterable {
+        case minute = 60
+        case twoMinutes = 120
+        case fiveMinutes = 300
+        case tenMinutes = 600
+
+        /// The smallest in which the samples have room.
+        init(_ samples: [StatusHistory.Sample], at now: Int64) {
+            let oldest = samples.first.map { Double(now - $0.at) / 1e6 } ?? 0
+            self = Self.allCases.first { $0.rawValue >= oldest } ?? .tenMinutes
+        }
+
+        var seconds: Double { rawValue }
+
+        /// What stands below its beginning and its middle.
+        var words: (start: StaticString, middle: StaticString) {
+            switch self {
+            case .minute: ("1 min ago", "30 s")
+            case .twoMinutes: ("2 min ago", "1 min")
+            case .fiveMinutes: ("5 min ago", "2.5 min")
+            case .tenMinutes: ("10 min ago", "5 min")
+            }
+        }
+    }
+
     private static let width = 600.0
     private static let height = 96.0
     /// Seconds without a value that a line crosses: between two flushes there are no delays to show.
@@ -25,7 +49,7 @@ extension StatusPage {
             points: samples.compactMap { sample in
                 let (secondsAgo, value) = (Double(now - sample.at) / 1e6, value(sample))
                 // The wall clock may have been set meanwhile.
-                return secondsAgo >= -2 && secondsAgo <= window ? (max(0, secondsAgo), value) : nil
+                return secondsAgo >= -2 && secondsAgo <= Window.tenMinutes.seconds ? (max(0, secondsAgo), value) : nil
             }
         )
     }
@@ -52,7 +76,13 @@ extension StatusPage {
     }
 
     /// A chart whose lines start at zero. The words stand outside of the drawing, which is stretched to the width there is.
-    static func chart(_ html: inout HTMLWriter, label: String, curves: [Curve], format: (Double) -> String) {
+    static func chart(
+        _ html: inout HTMLWriter,
+        label: String,
+        window: Window,
+        curves: [Curve],
+        format: (Double) -> String
+    ) {
         let highest = curves.flatMap(\.points).compactMap(\.value).max() ?? 0
         let top = niceCeiling(highest)
         html.raw("<div class=plot><div class=scale><span>")
@@ -68,10 +98,14 @@ extension StatusPage {
             html.raw("<path class=\"line ")
             html.raw(curve.cssClass)
             html.raw("\" d=\"")
-            draw(curve, top: top, &html)
+            draw(curve, window, top: top, &html)
             html.raw("\"/>")
         }
-        html.raw("</svg><div class=times><span>10 min ago</span><span>5</span><span>now</span></div></div>")
+        html.raw("</svg><div class=times><span>")
+        html.raw(window.words.start)
+        html.raw("</span><span>")
+        html.raw(window.words.middle)
+        html.raw("</span><span>now</span></div></div>")
     }
 
     /// A mark of the scale is a round number: `5 s`, not `5.00 s`.
@@ -79,11 +113,11 @@ extension StatusPage {
         text.replacing(".00 ", with: " ").replacing(".0 ", with: " ")
     }
 
-    private static func draw(_ curve: Curve, top: Double, _ html: inout HTMLWriter) {
+    private static func draw(_ curve: Curve, _ window: Window, top: Double, _ html: inout HTMLWriter) {
         var last: Double?
         for (secondsAgo, value) in curve.points {
             guard let value, value.isFinite else { continue }
-            let (x, y) = (width * (1 - secondsAgo / window), (height - 1) * (1 - value / top) + 0.5)
+            let (x, y) = (width * (1 - secondsAgo / window.seconds), (height - 1) * (1 - value / top) + 0.5)
             let isJoined = last.map { $0 - secondsAgo <= longestBridge } ?? false
             html.raw(isJoined ? "L" : "M")
             html.coordinate(x)

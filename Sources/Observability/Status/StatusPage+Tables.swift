@@ -249,7 +249,7 @@ extension StatusPage {
             title: "Bad tags",
             rows: report.badTags,
             isTroubled: { _ in true },
-            header: "<th>Node<th>Server says<th class=wide>Since<th class=wide>Next attempt"
+            header: "<th>Node<th>Server says<th class=num>Since"
         ) { tag, html in
             html.raw("<tr><td><b class=url>")
             html.text(tag.nodeID, limit: 200)
@@ -257,14 +257,8 @@ extension StatusPage {
             html.text("\(tag.connection), \(tag.tenant)", limit: 200)
             html.raw("</div></td><td class=text>")
             html.text(tag.reason, limit: 300)
-            html.raw("</td><td class=wide>")
-            if let since = tag.since { ago(since, &html) } else { html.raw("–") }
-            html.raw("</td><td class=wide>")
-            if let next = tag.nextAttemptAt {
-                html.text("in \(Quantities.age(microseconds: next - report.generatedAt))")
-            } else {
-                html.raw("–")
-            }
+            html.raw("</td><td class=num>")
+            if let since = tag.since { age(since, &html) } else { html.raw("–") }
             html.raw("</td></tr>")
         }
         let left = report.badTagsTotal - report.badTags.count

@@ -210,6 +210,13 @@ struct StatusPage {
             report.badTagsTotal == 0 ? .fine : .warning,
             &html
         )
+        figure(
+            "Silent tags",
+            Quantities.count(report.silentTagsTotal),
+            "",
+            report.silentTagsTotal == 0 ? .fine : .warning,
+            &html
+        )
         html.raw("</dl>")
     }
 
@@ -234,13 +241,15 @@ struct StatusPage {
     private func charts(_ html: inout HTMLWriter) {
         let samples = history.samples
         let now = report.generatedAt
+        let window = Window(samples, at: now)
         html.raw(
             "<div class=charts><figure><figcaption>Readings a second: <span class=\"key received\">received</span> "
         )
         html.raw("<span class=\"key stored\">stored</span></figcaption>")
         Self.chart(
             &html,
-            label: "Readings received and stored a second over the last ten minutes",
+            label: "Readings received and stored a second until now",
+            window: window,
             curves: [
                 Self.smoothCurve("received", samples, at: now, \.receivedPerSecond),
                 Self.smoothCurve("stored", samples, at: now, \.storedPerSecond),
@@ -253,7 +262,8 @@ struct StatusPage {
         html.raw("<span class=\"key median\">median</span></figcaption>")
         Self.chart(
             &html,
-            label: "Delay from source timestamp to commit over the last ten minutes",
+            label: "Delay from source timestamp to commit until now",
+            window: window,
             curves: [
                 Self.curve("p95", samples, at: now, \.delayP95), Self.curve("median", samples, at: now, \.delayMedian),
             ],

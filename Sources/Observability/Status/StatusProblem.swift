@@ -97,7 +97,7 @@ extension StatusReport {
                 return StatusProblem(
                     severity: .critical,
                     subject: "Tenant \(tenant.name)",
-                    message: "\(trouble.message). \(tenant.consolation)",
+                    message: "\(trouble.message)\(trouble.message.endsSentence ? "" : ".") \(tenant.consolation)",
                     advice: trouble.advice,
                     since: trouble.since
                 )
@@ -281,6 +281,10 @@ extension StatusReport {
             )
         }
     }
+}
+
+extension String {
+    fileprivate var endsSentence: Bool { last.map { ".?!".contains($0) } ?? false }
 }
 
 extension StatusReport.Tenant {

@@ -147,7 +147,6 @@ extension StatusReport.BadTag {
             json.field("node_id", nodeID)
             json.field("reason", reason)
             json.field("since_micros", since)
-            json.field("next_attempt_at_micros", nextAttemptAt)
         }
     }
 }

@@ -120,7 +120,6 @@ package struct StatusReport: Sendable, Equatable {
         /// What the server says: `BadNodeIdUnknown`.
         package var reason: String
         package var since: Int64?
-        package var nextAttemptAt: Int64?
 
         package init(tenant: String, connection: String, nodeID: String, reason: String) {
             self.tenant = tenant

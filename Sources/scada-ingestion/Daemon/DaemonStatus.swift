@@ -62,15 +62,15 @@ struct DaemonStatus: StatusSource {
                 $1
             }
             if report.badTags.count < Self.shown {
-                for bad in await shared.badTags(atMost: Self.shown - report.badTags.count) {
-                    report.badTags.append(
-                        StatusReport.BadTag(
-                            tenant: snapshot.name,
-                            connection: names[bad.connectionID] ?? "",
-                            nodeID: bad.nodeID,
-                            reason: bad.reason
-                        )
+                for (connection, bad) in shared.badTags(atMost: Self.shown - report.badTags.count) {
+                    var tag = StatusReport.BadTag(
+                        tenant: snapshot.name,
+                        connection: names[connection] ?? "",
+                        nodeID: bad.key.nodeID,
+                        reason: "\(bad.status)"
                     )
+                    tag.since = bad.since
+                    report.badTags.append(tag)
                 }
             }
             for silent in shared.silentTags() {
@@ -121,11 +121,15 @@ struct DaemonStatus: StatusSource {
                 )
             }
         case .starting:
-            tenant.trouble = StatusReport.Trouble(snapshot.reason)
+            tenant.trouble = StatusReport.Trouble(
+                Self.words(snapshot),
+                advice: Self.cure(snapshot),
+                since: snapshot.failingSince
+            )
         case .databaseAway:
             tenant.trouble = StatusReport.Trouble(
-                snapshot.reason,
-                advice: "Get its database back; what waits in the journal is then stored by itself",
+                Self.words(snapshot),
+                advice: (Self.cure(snapshot) ?? "Get its database back") + "; what waits is then stored by itself",
                 since: snapshot.failingSince
             )
         case .journalFull:
@@ -135,6 +139,16 @@ struct DaemonStatus: StatusSource {
             )
         }
         return tenant
+    }
+
+    private static func words(_ snapshot: TenantSnapshot) -> String {
+        guard let error = snapshot.error else { return snapshot.reason }
+        return "its database cannot be used: \(error.message)" + (error.sqlState.map { " [SQLSTATE \($0)]" } ?? "")
+    }
+
+    private static func cure(_ snapshot: TenantSnapshot) -> String? {
+        let cure = snapshot.error.flatMap { DatabaseCommand.cure($0, variable: "its tenants.database_url") }
+        return cure.map { $0.prefix(1).uppercased() + $0.dropFirst() }
     }
 
     private static func connection(_ snapshot: ConnectionSnapshot, _ tenant: String) -> StatusReport.Connection {

@@ -105,7 +105,6 @@ enum SampleReports {
                 reason: "BadNodeIdUnknown: the node id refers to a node that does not exist in the server address space"
             )
             tag.since = now - 86_400 * second
-            tag.nextAttemptAt = now + 700 * second
             report.badTags.append(tag)
         }
         var gap = StatusReport.Gap(
