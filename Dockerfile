@@ -48,6 +48,10 @@ CMD ["scada-simulator", "--host", "0.0.0.0", "--profile", "normal"]
 # The daemon
 
 FROM base AS daemon
+ARG VERSION=1.0.0
+LABEL org.opencontainers.image.title="scada-ingestion" \
+    org.opencontainers.image.version="${VERSION}" \
+    org.opencontainers.image.licenses="Apache-2.0"
 COPY --from=build /out/scada-ingestion /usr/local/bin/
 ENV JOURNAL_DIR=/var/lib/scada-ingestion/journal \
     OPC_PKI_DIR=/var/lib/scada-ingestion/pki \

@@ -125,7 +125,8 @@ struct StatusPageTests {
 
     @Test(
         arguments: [
-            (0, .minute), (59, .minute), (61, .twoMinutes), (250, .fiveMinutes), (301, .tenMinutes), (9000, .tenMinutes),
+            (0, .minute), (59, .minute), (61, .twoMinutes), (250, .fiveMinutes), (301, .tenMinutes),
+            (9000, .tenMinutes),
         ] as [(Int64, StatusPage.Window)]
     )
     func chartsLookBackAsFarAsThereIsSomething(seconds: Int64, window: StatusPage.Window) {

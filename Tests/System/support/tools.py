@@ -5,7 +5,7 @@ import pytest
 
 from .paths import ROOT
 
-PACKAGES = {"promtool": "prometheus", "prometheus": "prometheus", "node": "nodejs", "chromium": "chromium"}
+PACKAGES = {"promtool": "prometheus", "prometheus": "prometheus", "node": "nodejs", "npm": "npm", "chromium": "chromium"}
 
 
 def find(name):
