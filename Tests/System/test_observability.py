@@ -145,6 +145,51 @@ def test_a_repeating_failure_is_not_logged_at_every_attempt(flowing, tenant):
     assert 1 <= len(warnings) <= 3, warnings
 
 
+@pytest.mark.timeout(480)
+def test_a_failure_is_told_at_its_start_once_a_minute_and_at_its_end(own_postgres, platform, make_daemon, make_server):
+    """A database and a server are away for longer than a minute, at once."""
+    own_postgres.start()
+    tenant = platform.add_tenant("south", url=own_postgres.create_database("south"))
+    daemon = make_daemon(platform.master_url).start()
+    eventually(lambda: tenant.value("SELECT to_regclass('tag_mappings') IS NOT NULL"), "the schema is there")
+    server, staying = make_server(5), make_server(5)
+    connection = tenant.add_connection(server)
+    # Something has to be stored while the database is away.
+    tenant.add_connection(staying)
+    tenant.wait_for_count(10, watch=daemon.must_live)
+    staying.write(interval=0.5)
+    tenant.close()
+    own_postgres.stop()
+    server.stop_server()
+
+    def told(message, **fields):
+        return [
+            line for line in daemon.log_lines()
+            if line["message"] == message and all(line.get(key) == value for key, value in fields.items())
+        ]
+
+    again = eventually(lambda: told("still cannot store readings"), "the database's failure is told again", 150, daemon.must_live)
+    first, = told("cannot store readings; they wait in the journal")
+    assert first["tenant_id"] == tenant.id and first["error"], first
+    assert int(again[0]["count"]) > 1 and int(again[0]["backlog"]) > 0, again
+    attempts = eventually(
+        lambda: len(each := told("connection attempt failed", connection_id=connection)) > 1 and each,
+        "the server's failure is told again", 150, daemon.must_live,
+    )
+    assert int(attempts[0]["attempt"]) == 1 and int(attempts[1]["attempt"]) > 5, attempts
+    assert all(each["tenant_id"] == tenant.id and each["error"] and each["error_type"] for each in attempts)
+    own_postgres.start()
+    server.start_server()
+    end, = eventually(lambda: told("readings are stored again"), "the end is told", 90, daemon.must_live)
+    assert int(end["duration_ms"]) > 60_000 and end["tenant_id"] == tenant.id, end
+    eventually(
+        lambda: daemon.scrape().total("scada_connection_up", connection_id=connection) == 1, "the server is back", 150,
+        daemon.must_live,
+    )
+    back = told("connected", connection_id=connection)
+    assert back, [line["message"] for line in daemon.log_lines()][-5:]
+
+
 def test_no_secret_is_told_anywhere(platform, tenant, make_daemon, make_server):
     """Passwords of databases and OPC UA servers and the key, through a start, failures, calls and an end."""
     secret = "correct-horse-battery-staple"

@@ -21,11 +21,9 @@ struct TenantMetrics: Sendable {
         directCompressed = metrics.directCompressed.with(tenant)
         // There from the beginning, at 0: the first gap of a series that begins with it would be no increase.
         for cause in IntakeGap.Cause.allCases { _ = metrics.gaps.with(tenant, cause.rawValue) }
-        _ = metrics.gaps.with(tenant, Self.journalDamage)
         _ = metrics.rejectedReadings.with(tenant, Self.otherReason)
     }
 
-    private static let journalDamage = "journal_damaged"
     /// Refusals beyond those that the store names one by one.
     private static let otherReason = "other"
 
@@ -47,7 +45,7 @@ struct TenantMetrics: Sendable {
     }
 
     func gap(_ cause: String) { metrics.gaps.with(tenant, cause).add() }
-    func journalDamaged() { metrics.gaps.with(tenant, Self.journalDamage).add() }
+    func journalDamaged() { metrics.gaps.with(tenant, IntakeGap.Cause.journalDamaged.rawValue).add() }
 
     func connectionError(_ connection: String, _ kind: String) {
         metrics.connectionErrors.with(tenant, connection, kind).add()
