@@ -201,6 +201,9 @@ class Faults:
         self.dropped.add(tenant)
 
     def end_drop_database(self, tenant):
+        if tenant not in self.dropped:
+            # It could not be dropped, because another fault was on.
+            return self.open_database(tenant)
         # Made under another name: nobody may come in while it is incomplete.
         restored = tenant.database + "_restored"
         with self.administrator() as sql:
@@ -208,6 +211,12 @@ class Faults:
             self._copy(sql, tenant.database + "_saved", restored)
             sql.execute(f"ALTER DATABASE {restored} RENAME TO {tenant.database}")
         self.dropped.discard(tenant)
+        return None
+
+    def open_database(self, tenant):
+        """Lets sessions in, should a fault have kept them out."""
+        with self.administrator() as sql:
+            sql.execute(f"ALTER DATABASE {tenant.database} ALLOW_CONNECTIONS true")
 
     # OPC UA servers and the network to them
 

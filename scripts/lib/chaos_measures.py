@@ -117,9 +117,9 @@ def pause(field, seconds):
         time.sleep(0.1)
 
 
-def tenants(field, seconds, count=1000):
+def tenants(field, seconds):
     """So many tenants with ten tags at one value a second each, over 20 connections, through PgBouncer where it is here."""
-    server, platform, folder = field.server, field.platform, field.folder
+    server, platform, folder, count = field.server, field.platform, field.folder, field.options.tenants
     field.note(f"making {count:,} databases")
     bouncer = None
     if pgbouncer.executable():
@@ -140,7 +140,7 @@ def tenants(field, seconds, count=1000):
     # The rows are the same for all but for their ids; the copying of 1,000 databases is what takes long.
     with connect(server.url()) as administrator:
         for number in range(count):
-            administrator.execute(f"CREATE DATABASE small_{number} TEMPLATE {name} STRATEGY FILE_COPY")
+            administrator.execute(f"CREATE DATABASE small_{number} TEMPLATE {name}")
     with platform.master() as master:
         for number, (connection, tags) in enumerate(zip(connection_rows, tag_rows)):
             with connect(server.url(f"small_{number}")) as tenant:
