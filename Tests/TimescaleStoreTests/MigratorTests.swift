@@ -146,11 +146,12 @@ struct MigratorTests {
         let server = try PrivatePostgres.shared(.plain)
         let url = try server.makeDatabase()
         let owner = try server.connect(url)
+        let configuration = try #require(Migration.all.first { $0.name == "001_configuration" })
         let role = "limited_\(url.displayName.split(separator: "/").last ?? "")"
         try owner.execute(
             """
             CREATE ROLE \(role) LOGIN; GRANT CREATE ON SCHEMA public TO \(role);
-            \(Migration.all[2].sql.split(separator: "DO $$")[0])
+            \(configuration.sql.split(separator: "DO $$")[0])
             GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA public TO \(role);
             """
         )
