@@ -12,15 +12,15 @@ SELECT add_retention_policy('scada_readings', INTERVAL :'retention');
 -- empties a bucket.
 SELECT remove_continuous_aggregate_policy('scada_readings_hourly', if_exists => true);
 SELECT add_continuous_aggregate_policy('scada_readings_hourly',
-    start_offset => INTERVAL :'refresh_window', end_offset => INTERVAL '1 hour',
+    start_offset => INTERVAL :'hourly_window', end_offset => INTERVAL '1 hour',
     schedule_interval => INTERVAL :'hourly_refresh');
 
 SELECT remove_continuous_aggregate_policy('scada_readings_daily', if_exists => true);
 SELECT add_continuous_aggregate_policy('scada_readings_daily',
-    start_offset => INTERVAL :'refresh_window', end_offset => INTERVAL '1 day',
+    start_offset => INTERVAL :'daily_window', end_offset => INTERVAL '1 day',
     schedule_interval => INTERVAL :'daily_refresh');
 
 SELECT remove_continuous_aggregate_policy('scada_readings_monthly', if_exists => true);
 SELECT add_continuous_aggregate_policy('scada_readings_monthly',
-    start_offset => INTERVAL :'refresh_window', end_offset => INTERVAL '1 month',
+    start_offset => INTERVAL :'monthly_window', end_offset => INTERVAL '1 month',
     schedule_interval => INTERVAL :'monthly_refresh');

@@ -12,6 +12,7 @@ package struct ScadaMetrics: Sendable {
     package let rejectedReadings: Family<Counter>
     package let directCompressed: Family<Counter>
     package let grpcCalls: Family<Counter>
+    package let grpcFailedHandshakes: Family<Counter>
 
     package init(registry: Registry = Registry()) {
         self.registry = registry
@@ -77,6 +78,12 @@ package struct ScadaMetrics: Sendable {
                 "scada_grpc_calls_total",
                 "Calls of the control API, by method and status.",
                 labels: ["method", "code"]
+            )
+        )
+        grpcFailedHandshakes = registry.counter(
+            MetricName(
+                "scada_grpc_failed_handshakes_total",
+                "Clients of the control API that did not get through TLS: no certificate, or one that is not trusted or expired."
             )
         )
         ProcessMetrics.register(in: registry)

@@ -15,7 +15,12 @@ package struct ConnectionStatus: Sendable, Equatable {
     package var failedAttempts = 0
     /// Times the connection has been established.
     package var connects: UInt64 = 0
+    /// Why it is not connected; nil while it is.
     package var lastError: OPCUAClientError?
+    /// The last error of all: it stays after a recovery.
+    package var latestError: OPCUAClientError?
+    /// When that happened, microseconds since 1970.
+    package var latestErrorUnixMicroseconds: Int64 = 0
     /// The URL in use or tried last.
     package var endpointURL: String?
     package var itemsTotal = 0

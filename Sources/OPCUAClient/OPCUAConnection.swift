@@ -248,7 +248,7 @@ package actor OPCUAConnection {
         let wasProven = isProven || error.code == .serverDegraded
         closeChannel(error)
         if isStopping { return }
-        status.lastError = error
+        note(error)
         lostAt = lostAt ?? .now()
         logger.warning("connection lost", metadata: ["error": "\(error)"])
         if wasProven {
@@ -258,8 +258,14 @@ package actor OPCUAConnection {
         await backOff(after: error)
     }
 
-    private func backOff(after error: OPCUAClientError) async {
+    private func note(_ error: OPCUAClientError) {
         status.lastError = error
+        status.latestError = error
+        status.latestErrorUnixMicroseconds = WallClock.unixMicroseconds()
+    }
+
+    private func backOff(after error: OPCUAClientError) async {
+        note(error)
         if error.code == .serverDegraded {
             changeServer()
             return setState(.connecting)

@@ -470,7 +470,7 @@ extension Migration {
             name: "repeat_policies",
             layout: .timescaledb,
             isRepeated: true,
-            checksum: "a365fb31098b9cdf978656fff7307ad2c699c6dcff03c67841227564200dd5ff",
+            checksum: "4b26974697072ede23612558757d2182b0aa40d95389863bb7e9c66a76364aff",
             sql: ###"""
                 -- Everything that runs by itself, at the intervals in force. Applied again whenever one of them changes.
                 SELECT set_chunk_time_interval('scada_readings', INTERVAL :'chunk_interval');
@@ -486,17 +486,17 @@ extension Migration {
                 -- empties a bucket.
                 SELECT remove_continuous_aggregate_policy('scada_readings_hourly', if_exists => true);
                 SELECT add_continuous_aggregate_policy('scada_readings_hourly',
-                    start_offset => INTERVAL :'refresh_window', end_offset => INTERVAL '1 hour',
+                    start_offset => INTERVAL :'hourly_window', end_offset => INTERVAL '1 hour',
                     schedule_interval => INTERVAL :'hourly_refresh');
 
                 SELECT remove_continuous_aggregate_policy('scada_readings_daily', if_exists => true);
                 SELECT add_continuous_aggregate_policy('scada_readings_daily',
-                    start_offset => INTERVAL :'refresh_window', end_offset => INTERVAL '1 day',
+                    start_offset => INTERVAL :'daily_window', end_offset => INTERVAL '1 day',
                     schedule_interval => INTERVAL :'daily_refresh');
 
                 SELECT remove_continuous_aggregate_policy('scada_readings_monthly', if_exists => true);
                 SELECT add_continuous_aggregate_policy('scada_readings_monthly',
-                    start_offset => INTERVAL :'refresh_window', end_offset => INTERVAL '1 month',
+                    start_offset => INTERVAL :'monthly_window', end_offset => INTERVAL '1 month',
                     schedule_interval => INTERVAL :'monthly_refresh');
                 """###
         ),

@@ -47,35 +47,49 @@ package enum ServerEdition: Sendable, Hashable, CustomStringConvertible {
     }
 }
 
-/// Intervals of the storage, in PostgreSQL's interval syntax where the database keeps them, in days where this program does.
+/// Intervals of the storage. Whole numbers, so that what the environment says is checked before a database is asked.
 package struct StorageSettings: Sendable, Equatable {
-    /// Width of a hypertable chunk.
-    package var chunkInterval = "24 hours"
-    /// Age at which a chunk is compressed.
-    package var compressAfter = "7 days"
-    /// Age at which readings are dropped.
-    package var retention = "2 years"
-    /// How far back changed roll-up buckets are computed again; shorter than `retention`.
-    package var refreshWindow = "23 months"
-    package var hourlyRefresh = "15 minutes"
-    package var dailyRefresh = "1 hour"
-    package var monthlyRefresh = "12 hours"
+    /// STORAGE_CHUNK_HOURS: width of a hypertable chunk.
+    package var chunkHours = 24
+    /// STORAGE_COMPRESS_AFTER_HOURS: age at which a chunk is compressed.
+    package var compressAfterHours = 7 * 24
+    /// STORAGE_RETENTION_DAYS: age at which readings are dropped, in every layout; at least ``shortestRetentionDays``.
+    package var retentionDays = Self.twoYears
+    /// STORAGE_REFRESH_HOURLY_MINUTES and so on: how often the roll-ups are brought up to date. Between two times what is new
+    /// is computed when it is asked for.
+    package var hourlyRefreshMinutes = 15
+    package var dailyRefreshMinutes = 60
+    package var monthlyRefreshMinutes = 12 * 60
     /// Plain layout: partitions made ahead of today.
     package var partitionDaysAhead = 7
-    /// Plain layout: days of readings kept.
-    package var retentionDays = 731
+
+    package static let shortestRetentionDays = 7
+    private static let twoYears = 731
 
     package init() {}
 
+    /// How far back changed buckets are computed again. It ends before the retention's edge, where a dropped chunk would
+    /// empty a bucket.
+    private var windowDays: Int {
+        let margin = max(chunkHours / 24 + 1, min(31, retentionDays / 4))
+        return max(1, retentionDays - margin)
+    }
+
     var substitutions: [String: String] {
-        [
-            "chunk_interval": chunkInterval,
-            "compress_after": compressAfter,
-            "retention": retention,
-            "refresh_window": refreshWindow,
-            "hourly_refresh": hourlyRefresh,
-            "daily_refresh": dailyRefresh,
-            "monthly_refresh": monthlyRefresh,
+        let isUsual = retentionDays == Self.twoYears && chunkHours <= 24
+        return [
+            "chunk_interval": "\(chunkHours) hours",
+            "compress_after": compressAfterHours % 24 == 0
+                ? "\(compressAfterHours / 24) days" : "\(compressAfterHours) hours",
+            "retention": retentionDays == Self.twoYears ? "2 years" : "\(retentionDays) days",
+            "hourly_window": isUsual ? "23 months" : "\(windowDays) days",
+            // Both are computed from the level below, which keeps its buckets: they may reach beyond the raw readings. A
+            // window holds two buckets at least.
+            "daily_window": isUsual ? "23 months" : "\(max(windowDays, 4)) days",
+            "monthly_window": isUsual ? "23 months" : "\(max(windowDays, 124)) days",
+            "hourly_refresh": "\(hourlyRefreshMinutes) minutes",
+            "daily_refresh": "\(dailyRefreshMinutes) minutes",
+            "monthly_refresh": "\(monthlyRefreshMinutes) minutes",
         ]
     }
 

@@ -26,9 +26,11 @@ extension PGConnection {
     /// copied into libpq's buffer before the sink returns. Header and trailer are added here.
     ///
     /// An error of `rows` ends the COPY so that nothing of it is stored, and leaves the connection usable.
+    /// - Parameter sorted: bring the rows into order first, see ``RowSorter``.
     /// - Returns: the number of rows the server took.
     package func copyIn(
         _ sql: String,
+        sorted: Bool = false,
         _ rows: (_ sink: (UnsafeRawBufferPointer) throws -> Void) throws -> Void
     ) throws(StoreError) -> Int64 {
         try withHandle { handle throws(StoreError) in
@@ -39,7 +41,13 @@ extension PGConnection {
         }
         do {
             try Self.copyHeader.withUnsafeBytes { try put($0) }
-            try rows { try put($0) }
+            if sorted {
+                var sorter = RowSorter()
+                try rows { try sorter.add($0) { try put($0) } }
+                try sorter.finish { try put($0) }
+            } else {
+                try rows { try put($0) }
+            }
             let trailer: [UInt8] = [0xFF, 0xFF]
             try trailer.withUnsafeBytes { try put($0) }
         } catch {

@@ -12,7 +12,8 @@ package struct ReadingsWriter: Sendable {
 
     package struct Options: Sendable {
         /// Straight to TimescaleDB's columnstore. Ignored where the server has no such thing; see ``Stored/directCompress``.
-        /// Pays for batches with many rows (hundreds) per tag, sorted or not: the server sorts.
+        /// Pays for batches with many rows (hundreds) per tag; they are sorted by well, tag and timestamp first, in runs of
+        /// bounded memory.
         package var directCompress = false
         /// Rows in the batch, when known: what the server may sort at once for direct compress.
         package var rowCountHint = 500_000
@@ -148,8 +149,9 @@ package struct ReadingsWriter: Sendable {
                     _ = try connection.copyIn(PGConnection.incomingCopy, rows)
                     return Stored(rows: try Self.storeIncoming(connection))
                 }
-                let stored = try connection.copyIn(PGConnection.readingsCopy, rows)
-                return Stored(rows: stored, directCompress: !compress.isEmpty)
+                let isDirect = !compress.isEmpty
+                let stored = try connection.copyIn(PGConnection.readingsCopy, sorted: isDirect, rows)
+                return Stored(rows: stored, directCompress: isDirect)
             }
         }
     }

@@ -148,6 +148,8 @@ import Testing
     }
 
     @Test(arguments: [
+        (["STORAGE_COMPRESS_AFTER_HOURS": "240", "STORAGE_RETENTION_DAYS": "10"], "STORAGE_COMPRESS_AFTER_HOURS"),
+        (["STORAGE_CHUNK_HOURS": "240", "STORAGE_RETENTION_DAYS": "10"], "STORAGE_CHUNK_HOURS"),
         (["GRPC_TLS_CERT": "/c"], "GRPC_TLS_KEY"),
         (["GRPC_TLS_KEY": "/k"], "GRPC_TLS_CERT"),
         (["GRPC_TLS_CLIENT_CA": "/ca"], "GRPC_TLS_CLIENT_CA"),

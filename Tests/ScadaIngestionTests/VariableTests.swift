@@ -4,6 +4,7 @@ import Journal
 import Logging
 import OPCUASecurity
 import Testing
+import TimescaleStore
 
 @testable import scada_ingestion
 
@@ -35,6 +36,12 @@ let keyB = "HxAdHBsaGRgXFhUUExIREA8ODQwLCgkIBwYFBAMCAQA="
         .good("STORAGE_DIRECT_COMPRESS", "on") { $0.database.directCompress == .on },
         .good("STORAGE_DIRECT_COMPRESS", "OFF") { $0.database.directCompress == .off },
         .good("STORAGE_DIRECT_COMPRESS", "auto") { $0.database.directCompress == .automatic },
+        .good("STORAGE_CHUNK_HOURS", "6") { $0.storage.chunkHours == 6 },
+        .good("STORAGE_COMPRESS_AFTER_HOURS", "1") { $0.storage.compressAfterHours == 1 },
+        .good("STORAGE_RETENTION_DAYS", "7") { $0.storage.retentionDays == 7 },
+        .good("STORAGE_REFRESH_HOURLY_MINUTES", "5") { $0.storage.hourlyRefreshMinutes == 5 },
+        .good("STORAGE_REFRESH_DAILY_MINUTES", "30") { $0.storage.dailyRefreshMinutes == 30 },
+        .good("STORAGE_REFRESH_MONTHLY_MINUTES", "1440") { $0.storage.monthlyRefreshMinutes == 1_440 },
         .good("OPC_CONNECTION_TIMEOUT_MS", "100") { $0.opc.connectionTimeout == .milliseconds(100) },
         .good("OPC_SESSION_TIMEOUT_MS", "3600000") { $0.opc.sessionTimeout == .seconds(3_600) },
         .good("OPC_MAX_RECONNECT_ATTEMPTS", "7") { $0.opc.maxReconnectAttempts == 7 },
@@ -85,6 +92,12 @@ let keyB = "HxAdHBsaGRgXFhUUExIREA8ODQwLCgkIBwYFBAMCAQA="
         VariableCase.bad("DATABASE_URL", "localhost", "postgresql://u:p@h:99999/d", "user=x port"),
         VariableCase.bad("DB_MAX_CONNECTIONS", "0", "1001", "-1", "ten", "20.0", "99999999999999999999"),
         VariableCase.bad("STORAGE_DIRECT_COMPRESS", "true", "always"),
+        VariableCase.bad("STORAGE_CHUNK_HOURS", "0", "24h", "1 day"),
+        VariableCase.bad("STORAGE_COMPRESS_AFTER_HOURS", "0", "7 days"),
+        VariableCase.bad("STORAGE_RETENTION_DAYS", "6", "2 years", "36501"),
+        VariableCase.bad("STORAGE_REFRESH_HOURLY_MINUTES", "0", "15m"),
+        VariableCase.bad("STORAGE_REFRESH_DAILY_MINUTES", "-1"),
+        VariableCase.bad("STORAGE_REFRESH_MONTHLY_MINUTES", "43201"),
         VariableCase.bad("OPC_CONNECTION_TIMEOUT_MS", "99", "10s", "600001"),
         VariableCase.bad("OPC_SESSION_TIMEOUT_MS", "999", "86400001"),
         VariableCase.bad("OPC_MAX_RECONNECT_ATTEMPTS", "0", "1000001"),
@@ -166,7 +179,8 @@ let keyB = "HxAdHBsaGRgXFhUUExIREA8ODQwLCgkIBwYFBAMCAQA="
             "JOURNAL_SYNC_MS": "50", "JOURNAL_MAX_BYTES": "1GiB", "OPC_PKI_DIR": "./data/pki",
             "METRICS_TAG_LABELS": "tag", "CONFIG_POLL_MS": "30000", "SHUTDOWN_GRACE_MS": "25000", "LEASE_MS": "10000",
             "LOG_LEVEL": "info", "JOURNAL_FULL_POLICY": "stop", "STORAGE_DIRECT_COMPRESS": "auto",
-            "METRICS_HOST": "0.0.0.0", "STATUS_PAGE": "true",
+            "METRICS_HOST": "0.0.0.0", "STATUS_PAGE": "true", "STORAGE_CHUNK_HOURS": "24",
+            "STORAGE_COMPRESS_AFTER_HOURS": "168", "STORAGE_RETENTION_DAYS": "731",
         ]
         for (name, value) in contract { #expect(defaults[name] == .value(value), "\(name)") }
         #expect(defaults["DATABASE_URL"] == .required)

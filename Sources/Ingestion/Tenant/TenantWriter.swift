@@ -61,6 +61,8 @@ actor TenantWriter {
     private var isGivenUp = false
     private var failureSince: ContinuousClock.Instant?
     private var failureReportedAt: ContinuousClock.Instant?
+    /// What flushes that asked for direct compress got, as far as the log says it.
+    private var toldDirectCompress: Bool?
 
     init(
         url: DatabaseURL,
@@ -219,6 +221,7 @@ actor TenantWriter {
                     rows: { try source.read($0) }
                 )
             }
+            if options.directCompress, case .stored(let stored) = outcome { tellDirectCompress(stored) }
             await settle(outcome, from: committed, to: boundary.end, source, clock)
             schedule.succeeded(began: began)
         } catch {
@@ -268,6 +271,24 @@ actor TenantWriter {
         case .off: false
         // Hundreds of rows a tag fill a compressed segment; fewer cost more than they save.
         case .automatic: rows >= 100_000 && rows / max(1, tagCount()) >= 100
+        }
+    }
+
+    /// Once for each change: every flush of a backlog would say the same.
+    private func tellDirectCompress(_ stored: ReadingsWriter.Stored) {
+        guard stored.rejectedCount == 0, toldDirectCompress != stored.directCompress else { return }
+        toldDirectCompress = stored.directCompress
+        if stored.directCompress {
+            logger.info(
+                "large batches go straight to the columnstore (STORAGE_DIRECT_COMPRESS)",
+                metadata: ["mode": "\(settings.directCompress.rawValue)", "count": "\(stored.rows)"]
+            )
+        } else {
+            logger.log(
+                level: settings.directCompress == .on ? .warning : .info,
+                "the server has no direct compress; readings are stored the usual way (STORAGE_DIRECT_COMPRESS)",
+                metadata: ["mode": "\(settings.directCompress.rawValue)"]
+            )
         }
     }
 

@@ -105,14 +105,14 @@ extension DaemonBackend {
                 limit: query.limit + 1,
                 timeout: Self.timeout(context)
             )
-            found = stored.map { Self.status($0, byID[$0.record.id], tenant) }
+            found = stored.map { status($0, byID[$0.record.id], tenant) }
         } catch {
             guard error.isRetryable, !running.isEmpty else { throw Self.answer(error, tenant, context) }
             let wanted = running.filter { connection in
                 (query.connectionID.map { $0 == connection.id } ?? true)
                     && (after.map { connection.id.uuidString > $0.uuidString } ?? true)
             }
-            found = wanted.prefix(query.limit + 1).map { Self.status($0, tenant.id) }
+            found = wanted.prefix(query.limit + 1).map { status($0, tenant.id) }
         }
         let hasMore = found.count > query.limit
         if hasMore { found.removeLast(found.count - query.limit) }
@@ -122,7 +122,7 @@ extension DaemonBackend {
         )
     }
 
-    private static func status(
+    private func status(
         _ stored: TenantRegistry.StoredConnection,
         _ running: ConnectionSnapshot?,
         _ tenant: TenantShared
@@ -146,15 +146,19 @@ extension DaemonBackend {
         return status
     }
 
-    private static func status(_ running: ConnectionSnapshot, _ tenant: UUID) -> ControlAPI.ConnectionStatus {
+    private func status(_ running: ConnectionSnapshot, _ tenant: UUID) -> ControlAPI.ConnectionStatus {
         var status = ControlAPI.ConnectionStatus(connectionID: running.id, tenantID: tenant)
         status.name = running.name
         status.endpointURL = running.endpointURL
         status.securityMode = running.securityMode
         status.securityPolicy = running.securityPolicy
-        status.state = word(running.status.state)
+        status.state = Self.word(running.status.state)
         status.stateSinceMicros = running.status.sinceUnixMicroseconds
-        status.lastError = running.status.lastError?.description ?? ""
+        status.owner = owner
+        if let error = running.status.latestError {
+            status.lastError = error.description
+            status.lastErrorAtMicros = running.status.latestErrorUnixMicroseconds
+        }
         status.tagsTotal = running.tags
         status.tagsBad = running.badTags
         status.readingsReceived = Int64(clamping: running.readings)

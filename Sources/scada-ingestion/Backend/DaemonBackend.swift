@@ -21,6 +21,8 @@ struct DaemonBackend: ControlBackend {
     let eventLoops: any EventLoopGroup
     /// Where servers dial in.
     let reverse: ReverseListener?
+    /// Name of this replica: who runs the connections that run here.
+    let owner: String
     private let reader: ReadingsReader
 
     init(
@@ -32,6 +34,7 @@ struct DaemonBackend: ControlBackend {
         trust: CertificateTrust,
         eventLoops: any EventLoopGroup,
         reverse: ReverseListener? = nil,
+        owner: String = "",
         logger: Logger
     ) {
         self.router = router
@@ -41,6 +44,7 @@ struct DaemonBackend: ControlBackend {
         self.trust = trust
         self.eventLoops = eventLoops
         self.reverse = reverse
+        self.owner = owner
         self.logger = logger
         registry = TenantRegistry(pool: pool)
         gaps = GapLedger(pool: pool)

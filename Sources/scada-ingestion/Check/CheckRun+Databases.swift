@@ -86,6 +86,7 @@ extension CheckRun {
             return add(.fail("ENCRYPTION_KEY", "\(error)", .configuration))
         }
         let defaults = configuration.opc.connectionDefaults
+        let storage = configuration.storage
         var outcomes: [Int: TenantCheck] = [:]
         var told = 0
         await withTaskGroup(of: (Int, TenantCheck).self) { group in
@@ -95,7 +96,7 @@ extension CheckRun {
                 let index = next
                 next += 1
                 group.addTask {
-                    (index, await TenantCheck.perform(tenants[index], pool, cipher, defaults, Self.patience))
+                    (index, await TenantCheck.perform(tenants[index], pool, cipher, defaults, storage, Self.patience))
                 }
             }
             for _ in 0..<4 { start() }

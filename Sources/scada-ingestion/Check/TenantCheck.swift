@@ -21,11 +21,13 @@ struct TenantCheck: Sendable {
         _ pool: ConnectionPool,
         _ cipher: SecretCipher?,
         _ defaults: ConnectionDefaults,
+        _ storage: StorageSettings,
         _ patience: Duration
     ) async -> TenantCheck {
         var check = TenantCheck(subject: tenant.label)
         do throws(StoreError) {
-            let report = try await Migrator().migrateTenant(tenant.url, pool: pool, dryRun: true, timeout: patience)
+            let report = try await Migrator(settings: storage)
+                .migrateTenant(tenant.url, pool: pool, dryRun: true, timeout: patience)
             check.take(report)
             let missing = try await pool.withConnection(to: tenant.url, for: .admin, timeout: patience) { connection in
                 try missingPrivileges(connection)

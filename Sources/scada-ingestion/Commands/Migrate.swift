@@ -69,7 +69,12 @@ struct Migrate: AsyncParsableCommand {
         let configuration = try options.load()
         let cipher = reencrypt ? try cipher(configuration) : nil
         let pool = try DatabaseCommand.makePool(configuration)
-        var run = MigrationRun(pool: pool, master: configuration.databaseURL, dryRun: dryRun)
+        var run = MigrationRun(
+            pool: pool,
+            master: configuration.databaseURL,
+            storage: configuration.storage,
+            dryRun: dryRun
+        )
         let isClean =
             if let cipher {
                 await run.performReencryption(scope, cipher: cipher)

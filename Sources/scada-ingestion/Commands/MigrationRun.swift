@@ -14,14 +14,15 @@ struct MigrationRun {
     let pool: ConnectionPool
     let master: DatabaseURL
     let dryRun: Bool
-    private let migrator = Migrator()
+    private let migrator: Migrator
     /// Databases that are as they should be, and others.
     var done = 0
     private var failed = 0
     /// Passwords that no key opens.
     var unreadable = 0
 
-    init(pool: ConnectionPool, master: DatabaseURL, dryRun: Bool) {
+    init(pool: ConnectionPool, master: DatabaseURL, storage: StorageSettings, dryRun: Bool) {
+        migrator = Migrator(settings: storage)
         self.pool = pool
         self.master = master
         self.dryRun = dryRun

@@ -1,4 +1,5 @@
 import ControlAPI
+import TimescaleStore
 
 extension Settings {
     /// What is wrong between variables that are each right.
@@ -30,6 +31,15 @@ extension Settings {
         }
         if http.port != 0, http.port == grpc.port, sharesAddress(http.host, grpc.listenAddress.host) {
             problem("METRICS_PORT", "\(http.port) is GRPC_PORT as well; expected two different ports")
+        }
+        for (variable, hours) in [
+            ("STORAGE_COMPRESS_AFTER_HOURS", storage.compressAfterHours), ("STORAGE_CHUNK_HOURS", storage.chunkHours),
+        ] where hours >= storage.retentionDays * 24 {
+            problem(
+                variable,
+                "\(hours) hours are not less than the \(storage.retentionDays) days of STORAGE_RETENTION_DAYS; expected a "
+                    + "shorter time, or a longer retention"
+            )
         }
         if encryption.key == nil, !encryption.previousKeys.isEmpty {
             problem(

@@ -2,10 +2,13 @@ import ControlAPI
 import Ingestion
 import Journal
 import Logging
+import TimescaleStore
 
 /// Every setting but the master database's URL, with its default. ``Variable/all`` says what each takes and means.
 struct Settings: Sendable, Equatable {
     var database = Database()
+    /// STORAGE_…: intervals of chunks, compression, retention and roll-ups.
+    var storage = StorageSettings()
     var opc = OPC()
     var aggregation = Aggregation()
     var journal = JournalSettings()

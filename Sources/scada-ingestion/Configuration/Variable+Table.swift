@@ -37,9 +37,51 @@ extension Variable {
             ["auto": DirectCompress.automatic, "on": .on, "off": .off],
             """
             Whether flushes go straight to TimescaleDB's columnstore, where the server can do that: auto for backlogs that \
-            are large enough to compress well.
+            are large enough to compress well (100,000 readings and more, 100 and more of each tag).
             """
         ) { $0.database.directCompress = $1 },
+        .integer(
+            "STORAGE_CHUNK_HOURS",
+            .databases,
+            \.storage.chunkHours,
+            1...8_760,
+            "TimescaleDB: width of a chunk of readings, in hours. For chunks made from now on."
+        ),
+        .integer(
+            "STORAGE_COMPRESS_AFTER_HOURS",
+            .databases,
+            \.storage.compressAfterHours,
+            1...876_000,
+            "TimescaleDB: age at which chunks are compressed, in hours."
+        ),
+        .integer(
+            "STORAGE_RETENTION_DAYS",
+            .databases,
+            \.storage.retentionDays,
+            StorageSettings.shortestRetentionDays...36_500,
+            "Age at which readings are dropped, in days. With TimescaleDB the roll-ups stay."
+        ),
+        .integer(
+            "STORAGE_REFRESH_HOURLY_MINUTES",
+            .databases,
+            \.storage.hourlyRefreshMinutes,
+            1...43_200,
+            "TimescaleDB: how often the hourly roll-up is brought up to date, in minutes."
+        ),
+        .integer(
+            "STORAGE_REFRESH_DAILY_MINUTES",
+            .databases,
+            \.storage.dailyRefreshMinutes,
+            1...43_200,
+            "TimescaleDB: how often the daily roll-up is brought up to date, in minutes."
+        ),
+        .integer(
+            "STORAGE_REFRESH_MONTHLY_MINUTES",
+            .databases,
+            \.storage.monthlyRefreshMinutes,
+            1...43_200,
+            "TimescaleDB: how often the monthly roll-up is brought up to date, in minutes."
+        ),
     ]
 
     private static let opc: [Variable] = [

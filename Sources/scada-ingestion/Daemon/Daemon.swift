@@ -205,6 +205,7 @@ enum Daemon {
         options.aggregationInterval = configuration.aggregation.interval
         options.maximumBufferSize = configuration.aggregation.maxReadings
         options.directCompress = configuration.database.directCompress
+        options.storage = configuration.storage
         options.configurationPoll = configuration.configurationPollInterval
         options.shutdownGrace = configuration.shutdownGrace
         let silentTagAfter = configuration.opc.silentTagAfter
@@ -235,6 +236,8 @@ enum Daemon {
         var defaults = configuration.opc.connectionDefaults
         if let uri = security.applicationURI { defaults.applicationURI = uri }
         hooks.onCall = { calls.with($0.method, $0.code.description).add() }
+        let handshakes = metrics.grpcFailedHandshakes.with()
+        hooks.onFailedHandshake = { handshakes.add() }
         return ControlServer(
             options: options,
             backend: DaemonBackend(
@@ -246,6 +249,7 @@ enum Daemon {
                 trust: CertificateTrust(folder: configuration.opc.pkiDirectory),
                 eventLoops: eventLoops,
                 reverse: reverse,
+                owner: configuration.replica.identity,
                 logger: logger
             ),
             health: health,

@@ -50,7 +50,7 @@ class FullAPI:
         self._metadata = metadata
         self._service = self._pool.FindServiceByName("scada.ScadaService")
 
-    def message(self, name, **fields):
+    def message(self, name, /, **fields):
         return message_factory.GetMessageClass(self._pool.FindMessageTypeByName(f"scada.{name}"))(**fields)
 
     def __getattr__(self, name):
@@ -65,7 +65,7 @@ class FullAPI:
             response_deserializer=answer.FromString,
         )
 
-        def invoke(request=None, timeout=CALL_TIMEOUT, **fields):
+        def invoke(request=None, /, timeout=CALL_TIMEOUT, **fields):
             request = request or self.message(method.input_type.name, **fields)
             return call(request, timeout=timeout, metadata=self._metadata)
 
