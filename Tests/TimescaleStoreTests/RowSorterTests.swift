@@ -1,0 +1,138 @@
+import FoundationEssentials
+import Testing
+
+@testable import TimescaleStore
+
+@Suite struct RowSorterTests {
+    private struct Row: Equatable {
+        var well: String
+        var tag: String
+        var timestamp: Int64
+        var bytes: [UInt8]
+
+        static func isInOrder(_ left: Row, _ right: Row) -> Bool {
+            if left.well != right.well { return left.well < right.well }
+            if left.tag != right.tag { return Array(left.tag.utf8).lexicographicallyPrecedes(Array(right.tag.utf8)) }
+            return left.timestamp <= right.timestamp
+        }
+    }
+
+    private func rows(in bytes: [UInt8]) throws -> [Row] {
+        var rows: [Row] = []
+        try bytes.withUnsafeBytes { all in
+            var start = 0
+            while start < all.count {
+                let row = try #require(try CopyRow(prefixOf: UnsafeRawBufferPointer(rebasing: all[start...])))
+                rows.append(
+                    Row(
+                        well: row.wellID?.uuidString ?? "",
+                        tag: row.tagNodeID,
+                        timestamp: row.timestampMicrosecondsSince2000 ?? 0,
+                        bytes: Array(row.bytes)
+                    )
+                )
+                start += row.bytes.count
+            }
+        }
+        return rows
+    }
+
+    /// Hands `bytes` over in pieces of random length. Returns what came out.
+    private func sort(_ bytes: [UInt8], runBytes: Int, _ chance: inout Seeded) throws -> [UInt8] {
+        var sorter = RowSorter(runBytes: runBytes)
+        var output: [UInt8] = []
+        try bytes.withUnsafeBytes { all in
+            var start = 0
+            while start < all.count {
+                let end = min(all.count, start + Int.random(in: 1...700, using: &chance))
+                try sorter.add(UnsafeRawBufferPointer(rebasing: all[start..<end])) { output += $0 }
+                start = end
+            }
+        }
+        try sorter.finish { output += $0 }
+        return output
+    }
+
+    private func batch(_ count: Int, _ chance: inout Seeded) -> RowMaker {
+        var rows = RowMaker()
+        let tags = ["ns=2;s=B", "ns=2;s=A", "i=1", "ns=2;s=AA"]
+        for index in 0..<count {
+            rows.add(
+                well: well(UInt8.random(in: 1...3, using: &chance)),
+                tag: tags.randomElement(using: &chance) ?? "",
+                // Few different ones: equal timestamps keep their order, which the value tells.
+                micros: march + Int64.random(in: 0..<50, using: &chance),
+                value: Double(index)
+            )
+        }
+        return rows
+    }
+
+    @Test(arguments: [1, 7, 2_026] as [UInt64])
+    func oneRunIsSortedAndEqualTimesKeepTheirOrder(_ seed: UInt64) throws {
+        var chance = Seeded(state: seed)
+        let made = batch(2_000, &chance)
+        let given = try rows(in: made.bytes)
+        let sorted = try rows(in: sort(made.bytes, runBytes: 1 << 20, &chance))
+        let expected = given.enumerated()
+            .sorted { left, right in
+                let isForward = Row.isInOrder(left.element, right.element)
+                let isBackward = Row.isInOrder(right.element, left.element)
+                return isForward && isBackward ? left.offset < right.offset : isForward
+            }
+            .map(\.element)
+        #expect(sorted == expected, "seed \(seed)")
+    }
+
+    @Test func runsAreBoundedAndNothingIsLost() throws {
+        var chance = Seeded(state: 11)
+        let made = batch(3_000, &chance)
+        let sorted = try rows(in: sort(made.bytes, runBytes: 20_000, &chance))
+        let given = try rows(in: made.bytes)
+        #expect(sorted.count == given.count)
+        #expect(Set(sorted.map(\.bytes)) == Set(given.map(\.bytes)))
+        let descents = zip(sorted, sorted.dropFirst()).count { !Row.isInOrder($0, $1) }
+        // As many runs as the bytes make, and each of them in order.
+        #expect(descents > 0)
+        #expect(descents <= made.bytes.count / (20_000 - 1_000))
+    }
+
+    @Test func aRowLargerThanARunPasses() throws {
+        var made = RowMaker()
+        made.add(well: well(2), tag: Array("i=1".utf8), micros: march, text: Array(repeating: 0x61, count: 5_000))
+        made.add(well: well(1), tag: "i=1", micros: march, value: 1)
+        var chance = Seeded(state: 3)
+        let output = try sort(made.bytes, runBytes: 1_000, &chance)
+        #expect(output.count == made.bytes.count)
+        #expect(try rows(in: output).count == 2)
+    }
+
+    @Test func nothingIsFine() throws {
+        var chance = Seeded(state: 1)
+        #expect(try sort([], runBytes: 1_000, &chance).isEmpty)
+    }
+
+    @Test func bytesThatAreNoRowsAreAnError() throws {
+        var chance = Seeded(state: 5)
+        let made = batch(3, &chance)
+        #expect(throws: StoreError.self) { try sort(Array(made.bytes.dropLast()), runBytes: 1_000, &chance) }
+        // A null well id: such a row cannot be, and must not be read beyond.
+        var broken = made.bytes
+        broken.replaceSubrange(2..<22, with: [0xFF, 0xFF, 0xFF, 0xFF])
+        #expect(throws: StoreError.self) { try sort(broken, runBytes: 100_000, &chance) }
+        #expect(throws: StoreError.self) { try sort([0, 8, 0, 0], runBytes: 1_000, &chance) }
+    }
+}
+
+/// SplitMix64: the same numbers for the same seed.
+private struct Seeded: RandomNumberGenerator {
+    var state: UInt64
+
+    mutating func next() -> UInt64 {
+        state &+= 0x9E37_79B9_7F4A_7C15
+        var mixed = state
+        mixed = (mixed ^ (mixed >> 30)) &* 0xBF58_476D_1CE4_E5B9
+        mixed = (mixed ^ (mixed >> 27)) &* 0x94D0_49BB_1331_11EB
+        return mixed ^ (mixed >> 31)
+    }
+}
