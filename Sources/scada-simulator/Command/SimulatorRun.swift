@@ -40,6 +40,7 @@ struct SimulatorRun: Sendable {
         let clock = RunClock()
         // Before anything that takes time: a signal that comes early ends the run in order too.
         let signals = await UnixSignalsSequence(trapping: .sigterm, .sigint)
+        Self.allowManyFiles()
         let group = MultiThreadedEventLoopGroup(numberOfThreads: threads)
         let wells = layouts.reduce(0) { $0 + $1.wellCount }
         var running: [Running] = []
@@ -81,6 +82,16 @@ struct SimulatorRun: Sendable {
         }
         for each in running { try await each.loop.submit { each.driver.value.stop() }.get() }
         try await group.shutdownGracefully()
+    }
+
+    /// A thousand servers with a client each have more sockets than many systems allow a process at first.
+    private static func allowManyFiles() {
+        let files = __rlimit_resource_t(7)
+        var limit = rlimit()
+        guard getrlimit(files, &limit) == 0, limit.rlim_cur < limit.rlim_max else { return }
+        limit.rlim_cur = limit.rlim_max
+        // Where it is refused, a socket that cannot be had says so.
+        _ = setrlimit(files, &limit)
     }
 
     private func start(
