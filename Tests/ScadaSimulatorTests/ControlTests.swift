@@ -15,6 +15,8 @@ import Testing
             ("remove-node ns=2;s=Well-00001.Power", .removeNode("ns=2;s=Well-00001.Power"), nil),
             ("server 2 restore-node Well-00001.Power", .restoreNode("Well-00001.Power"), 2),
             ("refuse-deadband on", .refuseDeadband(true), nil), ("corrupt 3", .corrupt(3), nil),
+            ("corrupt-one-in 50", .corruptOneIn(50), nil), ("drop-on-types 2", .dropOnTypes(2), nil),
+            ("server 3 service-level 0", .serviceLevel(0), 3), ("service-level 255", .serviceLevel(255), nil),
             ("stats", .stats(tags: false), nil), ("server 1 stats tags", .stats(tags: true), 1), ("quit", .quit, nil),
         ] as [(String, ControlCommand, Int?)]
     )
@@ -25,7 +27,8 @@ import Testing
     @Test(
         arguments: [
             "", "   ", "dance", "drop now", "restart soon", "restart -1", "limit", "limit items", "limit items 0",
-            "limit chunk 8191", "limit cats 3", "corrupt", "corrupt -1", "refuse-deadband", "refuse-deadband maybe",
+            "limit chunk 8191", "limit cats 3", "corrupt", "corrupt -1", "corrupt-one-in -1", "drop-on-types",
+            "service-level 256", "refuse-deadband", "refuse-deadband maybe",
             "remove-node", "remove-node a b", "stats cats", "server", "server 1", "server 0 drop", "server x drop",
         ]
     )
@@ -37,7 +40,9 @@ import Testing
         for name in ControlCommand.Limit.allCases { #expect(ControlCommand.help.contains(name.rawValue)) }
         for name in [
             "drop", "freeze", "thaw", "restart", "lose-subscriptions", "reset-limits", "announce-limits",
-            "move-namespaces", "remove-node", "restore-node", "refuse-deadband", "corrupt", "stats", "quit",
+            "move-namespaces", "remove-node", "restore-node", "refuse-deadband", "corrupt", "corrupt-one-in",
+            "drop-on-types",
+            "service-level", "stats", "quit",
         ] {
             #expect(ControlCommand.help.contains("  \(name)") || ControlCommand.help.contains("| \(name)"))
         }
@@ -102,6 +107,44 @@ import Testing
         client.advance(milliseconds: 500)
         let after = try #require(try client.published(client.publish())).notificationMessage
         #expect(try after.items.contains { $0.clientHandle == 100 && $0.value.status == .good })
+    }
+
+    @Test func `requests for types are cut as often as was asked, others are answered`() throws {
+        let client = TestClient(TestClient.server())
+        let tag = NodeId(2, TestClient.tag)
+        let requests: [any ServiceRequest] = [
+            ReadRequest(nodesToRead: [ReadValueId(nodeId: tag, attributeId: AttributeId.dataType)]),
+            ReadRequest(nodesToRead: [ReadValueId(nodeId: tag, attributeId: AttributeId.dataTypeDefinition)]),
+            BrowseRequest(
+                nodesToBrowse: [
+                    BrowseDescription(nodeId: NodeId(24), referenceTypeId: NodeId(45), includeSubtypes: true)
+                ]
+            ),
+        ]
+        client.server.typeRequestsToCut = requests.count
+        for request in requests {
+            client.peer = TestPeer()
+            client.token = .null
+            try client.connect()
+            let value = ReadRequest(nodesToRead: [ReadValueId(nodeId: tag, attributeId: AttributeId.value)])
+            #expect(client.status(value) == .good)
+            _ = client.send(request)
+            #expect(client.peer.isCut && client.peer.responses.isEmpty)
+        }
+        client.peer = TestPeer()
+        client.token = .null
+        try client.connect()
+        _ = client.send(requests[0])
+        #expect(!client.peer.isCut && client.peer.responses.count == 1)
+    }
+
+    @Test func `the service level is what was set`() throws {
+        let client = TestClient(TestClient.server())
+        try client.connect()
+        let read = ReadRequest(nodesToRead: [ReadValueId(nodeId: NodeId(2267), attributeId: AttributeId.value)])
+        #expect(try client.call(read).results[0].value == .byte(255))
+        client.server.serviceLevel = 7
+        #expect(try client.call(read).results[0].value == .byte(7))
     }
 
     @Test func `limits that are not announced still hold`() throws {

@@ -119,6 +119,8 @@ import Testing
         #expect(try response.notificationMessage.doubles == [9, 10, 11])
         #expect(items.map(\.value.status.hasOverflow) == [true, false, false])
         #expect(client.server.summary.dropped == 8)
+        #expect(client.server.tagAccounting.dropped == [8] + Array(repeating: 0, count: 19))
+        #expect(client.server.tagAccounting.overwritten.allSatisfy { $0 == 0 })
         #expect(client.server.summary.published == 3)
     }
 

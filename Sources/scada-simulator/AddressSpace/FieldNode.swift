@@ -33,4 +33,5 @@ enum AttributeId {
     static let userAccessLevel: UInt32 = 18
     static let minimumSamplingInterval: UInt32 = 19
     static let historizing: UInt32 = 20
+    static let dataTypeDefinition: UInt32 = 23
 }

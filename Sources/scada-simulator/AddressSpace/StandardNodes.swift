@@ -49,6 +49,9 @@ enum StandardNodes {
         static let euInformation: UInt32 = 887
     }
 
+    /// Changes on command only.
+    static let serviceLevel = FieldNode.standard(2267)
+
     struct Node: Sendable {
         var id: UInt32
         var name: String

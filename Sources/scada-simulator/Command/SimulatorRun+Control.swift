@@ -47,6 +47,8 @@ extension SimulatorRun {
     private struct TagCounts: Encodable {
         var published: UInt32
         var acknowledged: UInt32
+        var dropped: UInt32
+        var overwritten: UInt32
     }
 
     private struct WithTags: Encodable {
@@ -62,7 +64,7 @@ extension SimulatorRun {
         }
     }
 
-    /// The figures with the last counts of every tag, as JSON.
+    /// The figures with those of every tag, as JSON.
     func withTags(_ summary: Summary, _ targets: [Running]) async throws -> String {
         var counts: [String: TagCounts] = [:]
         for target in targets {
@@ -73,7 +75,9 @@ extension SimulatorRun {
             for tag in 0..<layout.tagCount {
                 counts[layout.identifier(ofTag: tag)] = TagCounts(
                     published: tags.published[tag],
-                    acknowledged: tags.acknowledged[tag]
+                    acknowledged: tags.acknowledged[tag],
+                    dropped: tags.dropped[tag],
+                    overwritten: tags.overwritten[tag]
                 )
             }
         }

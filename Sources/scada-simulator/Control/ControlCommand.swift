@@ -29,7 +29,13 @@ enum ControlCommand: Equatable, Sendable {
     case refuseDeadband(Bool)
     /// Flips one to four bytes in each of the next so many messages that are sent.
     case corrupt(Int)
-    /// The accounting as JSON; with every tag's last counts when wanted.
+    /// Flips one to four bytes in one of so many messages on average, at random ones; 0 ends it.
+    case corruptOneIn(Int)
+    /// Closes the connection, instead of an answer, at each of the next so many requests that ask for types.
+    case dropOnTypes(Int)
+    /// What the node ServiceLevel says: how well the server feels (Part 4, 6.6.2.4.2).
+    case serviceLevel(UInt8)
+    /// The accounting as JSON; with every tag's counts when wanted.
     case stats(tags: Bool)
     /// Ends the process as SIGTERM does.
     case quit
@@ -82,6 +88,9 @@ enum ControlCommand: Equatable, Sendable {
             guard arguments.count == 1 else { throw ControlError("\"\(name)\" takes a node id") }
             return name == "remove-node" ? .removeNode(arguments[0]) : .restoreNode(arguments[0])
         case "corrupt": return .corrupt(try number(name, arguments, 0...1_000_000))
+        case "corrupt-one-in": return .corruptOneIn(try number(name, arguments, 0...1_000_000_000))
+        case "drop-on-types": return .dropOnTypes(try number(name, arguments, 0...1_000_000))
+        case "service-level": return .serviceLevel(UInt8(try number(name, arguments, 0...255)))
         case "stats":
             guard arguments.isEmpty || arguments == ["tags"] else {
                 throw ControlError("\"stats\" takes nothing or \"tags\"")
@@ -131,7 +140,10 @@ enum ControlCommand: Equatable, Sendable {
           restore-node NODE
           refuse-deadband on|off     answer deadbands with BadFilterNotAllowed
           corrupt N             flip bytes in the next N messages sent
-          stats [tags]          the figures as JSON; each tag's last values too
+          corrupt-one-in N      … in one of N at random, until N is 0
+          drop-on-types N       cut the next N requests for data types or subtypes
+          service-level N       of 0 to 255, at the start 255
+          stats [tags]          the figures as JSON; those of each tag too
           quit                  end as SIGTERM does
         """
 }

@@ -62,14 +62,23 @@ struct Accounting: Codable, Equatable, Sendable {
     }
 }
 
-/// Per tag, the number of the last update published and acknowledged: in counter mode these are the values themselves.
+/// Per tag, the number of the last update published and acknowledged, in counter mode the values themselves, and how many
+/// were lost in full queues (``Accounting/dropped`` and ``Accounting/overwritten``, tag by tag).
 struct TagAccounting: Equatable, Sendable {
     private(set) var published: [UInt32]
     private(set) var acknowledged: [UInt32]
+    private(set) var dropped: [UInt32]
+    private(set) var overwritten: [UInt32]
 
     init(tags: Int) {
         published = Array(repeating: 0, count: tags)
         acknowledged = published
+        dropped = published
+        overwritten = published
+    }
+
+    mutating func lose(_ tag: Int, overwritten isOverwritten: Bool) {
+        if isOverwritten { overwritten[tag] &+= 1 } else { dropped[tag] &+= 1 }
     }
 
     mutating func publish(_ marks: [RetransmissionQueue.Mark]) {

@@ -7,6 +7,8 @@ extension FieldServer {
         guard request.timestampsToReturn.rawValue < TimestampsToReturn.invalid.rawValue else {
             throw ServiceFailure(.badTimestampsToReturnInvalid)
         }
+        let types = [AttributeId.dataType, AttributeId.dataTypeDefinition]
+        try cutIfTypes(request.nodesToRead.contains { types.contains($0.attributeId) }, session)
         let wanted = request.timestampsToReturn
         let results = try each(request.nodesToRead, limits.nodesPerCall) { id in
             var value: DataValue
@@ -118,7 +120,7 @@ extension FieldServer {
         case 2266: return .dateTime(serverStatus.buildInfo.buildDate)
         case 2992: return .uint32(0)
         case 2993: return .localizedText(LocalizedText())
-        case 2267: return .byte(255)
+        case 2267: return .byte(serviceLevel)
         case 2994: return .boolean(false)
         case 2269: return strings(["http://opcfoundation.org/UA-Profile/Server/StandardUA2017"])
         case 2271: return strings(["en"])

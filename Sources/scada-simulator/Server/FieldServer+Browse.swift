@@ -4,6 +4,8 @@ import OPCUACodec
 extension FieldServer {
     func browse(_ request: BrowseRequest, _ session: Session) throws(ServiceFailure) -> BrowseResponse {
         guard request.view.viewId.isNull else { throw ServiceFailure(.badViewIdUnknown) }
+        let subtypes = NodeId(StandardNodes.Reference.hasSubtype)
+        try cutIfTypes(request.nodesToBrowse.contains { $0.referenceTypeId == subtypes }, session)
         let asked = Int(request.requestedMaxReferencesPerNode)
         let results = try each(request.nodesToBrowse, limits.nodesPerCall) { description in
             browse(description, maximum: asked == 0 ? 10_000 : min(asked, 10_000), offset: 0, session)

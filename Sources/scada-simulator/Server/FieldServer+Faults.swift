@@ -20,12 +20,20 @@ extension FieldServer {
         nextSubscriptionID = UInt32.random(in: 1...1_000_000)
     }
 
+    /// Cuts the connection of a request that asks for types, if that was asked for.
+    func cutIfTypes(_ asksForTypes: Bool, _ session: Session) throws(ServiceFailure) {
+        guard typeRequestsToCut > 0, asksForTypes else { return }
+        typeRequestsToCut -= 1
+        session.peer?.cut()
+        throw ServiceFailure(.badConnectionClosed)
+    }
+
     /// Takes a tag away: its items report BadNodeIdUnknown once and nothing more.
     func remove(_ tag: Int) {
         guard space.removedTags.insert(tag).inserted else { return }
         var last = field.newest[tag]
         last.status = StatusCode.badNodeIdUnknown.rawValue
         last.source = time
-        watchers[tag].forEach { subscription, slot in count(subscription.offer(last, slot: slot)) }
+        watchers[tag].forEach { subscription, slot in count(subscription.offer(last, slot: slot), tag: tag) }
     }
 }

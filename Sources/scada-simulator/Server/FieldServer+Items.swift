@@ -60,7 +60,7 @@ extension FieldServer {
         let slot = subscription.add(item)
         if case .tag(let tag) = target {
             watchers[tag].add(subscription, slot: slot)
-            count(subscription.offer(field.newest[tag], slot: slot))
+            count(subscription.offer(field.newest[tag], slot: slot), tag: tag)
         } else {
             poll(slot, timestamps, subscription)
         }
@@ -92,7 +92,7 @@ extension FieldServer {
 
     private func poll(_ slot: Int, _ timestamps: TimestampsToReturn?, _ subscription: Subscription) {
         guard case .attribute(let node, let attribute) = subscription.items[slot].target,
-            timestamps != nil || space.changesByItself(node)
+            timestamps != nil || space.changesByItself(node) || node == StandardNodes.serviceLevel
         else { return }
         var value = readAttribute(attribute, node)
         // The same value must compare equal: a timestamp would make it new.
@@ -140,7 +140,9 @@ extension FieldServer {
             item.samplingInterval = Int64(sampling * 1e4)
             var queue = SampleQueue(size: Int(size), discardsOldest: parameters.discardOldest)
             while let sample = item.queue.popFirst() {
-                if queue.append(sample) { count(.overflowed(overwritten: size == 1)) }
+                if queue.append(sample), case .tag(let tag) = target {
+                    count(.overflowed(overwritten: size == 1), tag: tag)
+                }
             }
             item.queue = queue
         }

@@ -172,7 +172,9 @@ extension FieldServer {
             let item = subscription.items[slot]
             guard !item.hasNotifications else { continue }
             subscription.modify(slot: slot) { $0.reportAnyway() }
-            if case .tag(let tag) = item.target { count(subscription.offer(field.newest[tag], slot: slot)) }
+            if case .tag(let tag) = item.target {
+                count(subscription.offer(field.newest[tag], slot: slot), tag: tag)
+            }
         }
     }
 

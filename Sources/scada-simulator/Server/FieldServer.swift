@@ -26,6 +26,10 @@ final class FieldServer {
 
     var accounting = Accounting()
     var tagAccounting: TagAccounting
+    /// What the node ServiceLevel says.
+    var serviceLevel: UInt8 = 255
+    /// Requests for types that are yet to be answered by closing the connection.
+    var typeRequestsToCut = 0
 
     var nextSessionNumber: UInt32 = 1
     var nextSubscriptionID: UInt32
@@ -117,14 +121,15 @@ final class FieldServer {
         for update in updates {
             if !removed.isEmpty, removed.contains(update.tag) { continue }
             watchers[update.tag].forEach { subscription, slot in
-                count(subscription.offer(update.sample, slot: slot))
+                count(subscription.offer(update.sample, slot: slot), tag: update.tag)
             }
         }
     }
 
     @inline(__always)
-    func count(_ outcome: MonitoredItem.Outcome) {
+    func count(_ outcome: MonitoredItem.Outcome, tag: Int) {
         guard case .overflowed(let overwritten) = outcome else { return }
         if overwritten { accounting.overwritten += 1 } else { accounting.dropped += 1 }
+        tagAccounting.lose(tag, overwritten: overwritten)
     }
 }

@@ -10,6 +10,8 @@ protocol Peer: AnyObject {
     var security: PeerSecurity { get }
     /// Sends the response to a request; dropped silently when the channel is closed already.
     func respond(_ requestID: UInt32, _ body: [UInt8])
+    /// Closes the connection without a word; nothing is answered any more.
+    func cut()
 }
 
 extension Peer {

@@ -360,6 +360,8 @@ final class ServerConnection: ChannelInboundHandler, Peer {
         close()
     }
 
+    func cut() { abort() }
+
     /// Ends the connection; what was sent before still goes out.
     func close() {
         guard state != .closed else { return }

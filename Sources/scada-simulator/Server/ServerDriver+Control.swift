@@ -19,6 +19,9 @@ extension ServerDriver {
         case .restoreNode(let node): server.space.removedTags.remove(try tag(node))
         case .refuseDeadband(let isOn): server.limits.refusesDeadband = isOn
         case .corrupt(let messages): messagesToCorrupt = messages
+        case .corruptOneIn(let count): corruptOneIn = count
+        case .dropOnTypes(let requests): server.typeRequestsToCut = requests
+        case .serviceLevel(let level): server.serviceLevel = level
         case .stats, .quit: break
         }
     }

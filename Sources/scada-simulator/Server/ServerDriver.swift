@@ -24,6 +24,8 @@ final class ServerDriver {
     private(set) var isFrozen = false
     /// Messages yet to be damaged.
     var messagesToCorrupt = 0
+    /// One message of so many is damaged besides; 0 for none.
+    var corruptOneIn = 0
     private var damage: SeededGenerator
 
     private init(server: FieldServer, host: String, port: Int, loop: any EventLoop, clock: RunClock) {
@@ -163,10 +165,14 @@ final class ServerDriver {
         }
     }
 
-    /// Flips one to four bytes of a message that is about to leave, if that was asked for.
+    /// Flips one to four bytes of a message that is about to leave, if that was asked for or chance has it.
     func corrupt(_ output: inout [UInt8], from start: Int) {
-        guard messagesToCorrupt > 0, start < output.count else { return }
-        messagesToCorrupt -= 1
+        guard start < output.count else { return }
+        if messagesToCorrupt > 0 {
+            messagesToCorrupt -= 1
+        } else {
+            guard corruptOneIn > 0, Int.random(in: 1...corruptOneIn, using: &damage) == 1 else { return }
+        }
         for _ in 0..<Int.random(in: 1...4, using: &damage) {
             let position = Int.random(in: start..<output.count, using: &damage)
             output[position] ^= UInt8.random(in: 1...255, using: &damage)

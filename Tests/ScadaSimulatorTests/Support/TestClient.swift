@@ -8,7 +8,10 @@ final class TestPeer: Peer {
     var maximumResponseSize = 0
     private(set) var responses: [UInt32: [UInt8]] = [:]
 
-    func respond(_ requestID: UInt32, _ body: [UInt8]) { responses[requestID] = body }
+    private(set) var isCut = false
+
+    func respond(_ requestID: UInt32, _ body: [UInt8]) { if !isCut { responses[requestID] = body } }
+    func cut() { isCut = true }
     func take(_ requestID: UInt32) -> [UInt8]? { responses.removeValue(forKey: requestID) }
 }
 
