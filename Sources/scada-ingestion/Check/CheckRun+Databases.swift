@@ -68,9 +68,10 @@ extension CheckRun {
     static func sharedDatabases(_ tenants: [TenantRecord]) -> [Finding] {
         let groups = Dictionary(grouping: tenants) { $0.url.displayName }.filter { $0.value.count > 1 }
         return groups.sorted { $0.key < $1.key }.map { name, tenants in
-            .fail(
+            let owners = tenants.map { $0.slug ?? $0.id.lowercase }.sorted()
+            return .fail(
                 "database \(name)",
-                "it belongs to \(tenants.map { $0.slug ?? $0.id.lowercase }.joined(separator: " and ")), so its readings would be stored "
+                "it belongs to \(owners.joined(separator: " and ")), so its readings would be stored "
                     + "once for each of them",
                 cure: "give each tenant a database of its own",
                 .service
