@@ -23,7 +23,7 @@ extension LeaseStore {
         case new
         /// This replica with this journal was the last owner.
         case continued
-        /// Its last owner, perhaps this replica itself, gave it up in order and left this.
+        /// Its last owner ended in order and left this.
         case handedOver(memory: [UInt8])
         /// Its last owner was lost; it was last heard of then (microseconds since 1970 by the database's clock).
         case lost(lastRenewalMicros: Int64)
@@ -97,13 +97,14 @@ extension LeaseStore {
             return (0..<rows.rowCount).compactMap { row in
                 guard let id = rows.uuid(row, 0), let epoch = rows.int(row, 1) else { return nil }
                 let origin: Origin
-                if let memory = rows.bytes(row, 4).flatMap({ Self.decodeHex($0) }) {
-                    origin = .handedOver(memory: memory)
-                } else {
-                    switch rows.bool(row, 2) {
-                    case nil: origin = .new
-                    case true?: origin = .continued
-                    case false?: origin = .lost(lastRenewalMicros: rows.int(row, 3) ?? 0)
+                switch rows.bool(row, 2) {
+                case nil: origin = .new
+                case true?: origin = .continued
+                case false?:
+                    if let memory = rows.bytes(row, 4).flatMap({ Self.decodeHex($0) }) {
+                        origin = .handedOver(memory: memory)
+                    } else {
+                        origin = .lost(lastRenewalMicros: rows.int(row, 3) ?? 0)
                     }
                 }
                 return Claim(connectionID: id, epoch: epoch, origin: origin)

@@ -102,19 +102,16 @@ package struct LeaseStore: Sendable {
 
     /// Says that this replica lives and renews all its leases.
     ///
-    /// - Parameters:
-    ///   - lease: counted from when the database begins the statement, which is later than the call.
-    ///   - isLeaving: the others shall not count on this replica any more.
+    /// - Parameter lease: counted from when the database begins the statement, which is later than the call.
     package func renew(
         _ replica: Replica,
         _ renewals: [Renewal],
         lease: Duration,
-        isLeaving: Bool = false,
         timeout: Duration
     ) async throws(StoreError) -> Round {
-        let parameters = Self.parameters(replica, renewals, lease, isLeaving)
+        let master = master
         return try await pool.withConnection(to: master, for: .admin, timeout: timeout) { connection in
-            let rows = try connection.query(Self.renewal, parameters)
+            let rows = try connection.query(Self.renewal, Self.parameters(replica, renewals, lease))
             var round = Round(live: [replica.id])
             for row in 0..<rows.rowCount {
                 switch rows.string(row, 0) {
@@ -143,7 +140,7 @@ package struct LeaseStore: Sendable {
     private static let renewal = """
         WITH beat AS (
             INSERT INTO scada_replicas AS r (replica_id, version, expires_at)
-            VALUES ($1, $2, now() + $16::int8 * interval '1 millisecond')
+            VALUES ($1, $2, now() + $3::int8 * interval '1 millisecond')
             ON CONFLICT (replica_id) DO UPDATE
             SET version = EXCLUDED.version, renewed_at = now(), expires_at = EXCLUDED.expires_at
         ), mine AS (
@@ -170,9 +167,7 @@ package struct LeaseStore: Sendable {
         FROM connection_leases
         """
 
-    private static func parameters(_ replica: Replica, _ renewals: [Renewal], _ lease: Duration, _ isLeaving: Bool)
-        -> [PGParameter]
-    {
+    private static func parameters(_ replica: Replica, _ renewals: [Renewal], _ lease: Duration) -> [PGParameter] {
         [
             .text(replica.id), .text(replica.version), .int(lease.wholeMilliseconds),
             .textArray(renewals.map { $0.connectionID.uuidString }), .intArray(renewals.map(\.epoch)),
@@ -181,7 +176,7 @@ package struct LeaseStore: Sendable {
             .intArray(renewals.map { Int64($0.report.tagsBad) }), .intArray(renewals.map(\.report.readingsReceived)),
             .intArray(renewals.map(\.report.lastReadingAtMicros)), .intArray(renewals.map(\.report.reconnects)),
             .doubleArray(renewals.map(\.report.publishingIntervalMillis)),
-            .intArray(renewals.map { $0.isAdopted ? 1 : 0 }), .int(isLeaving ? 0 : lease.wholeMilliseconds),
+            .intArray(renewals.map { $0.isAdopted ? 1 : 0 }),
         ]
     }
 

@@ -117,16 +117,8 @@ struct LeaseStoreTests {
         #expect(
             try await master.store.release(.init(connectionID: id, epoch: 1, memory: memory), by: a, timeout: timeout)
         )
-        // Even the one that gave it up, which has forgotten it.
-        #expect(
-            try await claim(master, [id], a)
-                == [.init(connectionID: id, epoch: 2, origin: .handedOver(memory: memory))]
-        )
-        #expect(
-            try await master.store.release(.init(connectionID: id, epoch: 2, memory: memory), by: a, timeout: timeout)
-        )
         let next = try await claim(master, [id], b)
-        #expect(next == [.init(connectionID: id, epoch: 3, origin: .handedOver(memory: memory))])
+        #expect(next == [.init(connectionID: id, epoch: 2, origin: .handedOver(memory: memory))])
         // b dies without a word: what a left is old.
         try await master.expireAll()
         let after = try await claim(master, [id], a)
@@ -134,7 +126,7 @@ struct LeaseStoreTests {
             Issue.record("\(after)")
             return
         }
-        let renewal = LeaseStore.Renewal(connectionID: id, epoch: 4, isAdopted: true)
+        let renewal = LeaseStore.Renewal(connectionID: id, epoch: 3, isAdopted: true)
         _ = try await master.store.renew(a, [renewal], lease: long, timeout: timeout)
         try await master.execute("DO $$ BEGIN ASSERT NOT EXISTS (SELECT FROM connection_handovers); END $$")
         await master.pool.close()

@@ -528,8 +528,7 @@ struct  Scada__ConnectionStatus
   double publishing_interval_ms;
   protobuf_c_boolean is_enabled;
   /*
-   * The replica that runs the connection (its REPLICA_ID), whichever is asked; what it says above is a third of LEASE_MS
-   * old at most. Empty = none at present, or there is one daemon only.
+   * The replica that holds the connection; empty = this one, or none.
    */
   char *owner;
 };

@@ -30,8 +30,6 @@ package struct IntakeGap: Sendable, Equatable {
         case journalDamaged = "journal_damaged"
         /// The tenant's database was put back to an earlier state, and the journal does not reach back to it.
         case databaseRestored = "database_restored"
-        /// The replica that ran the connection was lost; what it had received is stored when it is back.
-        case ownerLost = "owner_lost"
     }
 
     /// Of the row of `scada_gaps`.
@@ -41,8 +39,6 @@ package struct IntakeGap: Sendable, Equatable {
     package var key: TagKey?
     package var startedAt: Int64
     package var endedAt: Int64
-    /// Every tag still has the value it had: nothing is missing.
-    package var isEmpty = false
     /// What is known of each tag whose first value after the hole has come: where history is to be asked for.
     package var holes: [TagHole] = []
 }
@@ -74,8 +70,6 @@ package final class ConnectionIntake: NotificationConsumer, @unchecked Sendable 
     private let endpointURL: String
     private let journal: TenantJournal
     private let buffers: RowBufferPool
-    /// Nothing is taken while it is closed; nil where there are no other replicas.
-    private let gate: LeaseGate?
     private let events: IntakeEvents
     private let logger: Logger
 
@@ -139,7 +133,6 @@ package final class ConnectionIntake: NotificationConsumer, @unchecked Sendable 
         eventLoop: any EventLoop,
         journal: TenantJournal,
         buffers: RowBufferPool,
-        gate: LeaseGate? = nil,
         events: IntakeEvents,
         logger: Logger
     ) {
@@ -148,7 +141,6 @@ package final class ConnectionIntake: NotificationConsumer, @unchecked Sendable 
         self.eventLoop = eventLoop
         self.journal = journal
         self.buffers = buffers
-        self.gate = gate
         self.events = events
         self.logger = logger
         encoder = ReadingEncoder(table: table)
@@ -245,39 +237,6 @@ package final class ConnectionIntake: NotificationConsumer, @unchecked Sendable 
         return memory
     }
 
-    /// The same with the subscriptions, for whoever goes on where this intake ended.
-    func memoryWithSubscriptions() -> TenantMemory.Connection {
-        var memory = memory()
-        memory.subscriptions = subscriptionsRecord(handles: table.allHandles.map { (handle: $0.handle, key: $0.key) })
-        memory.sequenceNumbers = sequenceNumbers
-        return memory
-    }
-
-    /// The same as bytes, for another replica.
-    func handover() -> ConnectionHandover {
-        var handover = ConnectionHandover()
-        handover.add(.tagStates, TagStateRecord.encoded(table))
-        if let record = subscriptionsRecord(handles: []) { handover.add(.subscriptions, record.encoded(table)) }
-        return handover
-    }
-
-    /// The replica that ran this connection was lost, and it is not known what it received last: every tag's first value
-    /// ends a hole that begins at `floor` (microseconds since 1970). Call it before anything arrives.
-    func takeOver(from floor: Int64) {
-        // Equal to no value: the first one is stored, and the flush leaves it out if it is there already.
-        let unknown = TagState(
-            sourceMicroseconds: floor,
-            storedMicroseconds: floor,
-            subMicroseconds: -1,
-            form: .none,
-            status: .max,
-            bits: .max
-        )
-        for (_, handle) in table.allHandles { table.setState(unknown, of: handle) }
-        lastReceivedAt = floor
-        awaitFirst(.ownerLost, nil)
-    }
-
     /// The states of all tags, to be kept in the journal.
     private func snapshot() -> TagStateRecord {
         TagStateRecord(
@@ -307,12 +266,6 @@ package final class ConnectionIntake: NotificationConsumer, @unchecked Sendable 
     nonisolated(nonsending) package func notificationComplete(_ context: NotificationContext) async throws {
         let rows = currentBuffer()
         buffer = nil
-        if let gate, !gate.isOpen {
-            // Another replica may have the connection by now: what waited in a buffer while this process stood still is its.
-            buffers.put(rows)
-            encoder.revert()
-            throw LeaseGate.Closed()
-        }
         // A message whose values were all known already is recorded too: its sequence number has been dealt with.
         let record = JournalRecord(
             header: RecordHeader(
@@ -507,7 +460,6 @@ package final class ConnectionIntake: NotificationConsumer, @unchecked Sendable 
                 key: nil,
                 startedAt: min(gap.startedAt, newestBefore),
                 endedAt: max(endedAt, newestAfter),
-                isEmpty: gap.holes.isEmpty && gap.awaited.isEmpty,
                 holes: gap.holes
             )
         )
@@ -573,23 +525,18 @@ package final class ConnectionIntake: NotificationConsumer, @unchecked Sendable 
     /// What the next run of the process has to know. The record has to stand in the journal exactly between the
     /// notifications before and after this moment, so it is appended here and not in a task.
     private func appendSubscriptions() {
-        guard let record = subscriptionsRecord(handles: []) else { return }
+        guard let announced else { return }
+        let record = SubscriptionsRecord(
+            endpointURL: endpointURL,
+            lastReceivedAt: lastReceivedAt,
+            subscriptions: announced.map { subscription in
+                var subscription = subscription
+                subscription.lastDurableSequenceNumber = sequenceNumbers[subscription.subscriptionID] ?? 0
+                return subscription
+            },
+            handles: []
+        )
         append(.subscriptions, record.encoded(table))
-    }
-
-    private func subscriptionsRecord(handles: [(handle: UInt32, key: TagKey)]) -> SubscriptionsRecord? {
-        announced.map { announced in
-            SubscriptionsRecord(
-                endpointURL: endpointURL,
-                lastReceivedAt: lastReceivedAt,
-                subscriptions: announced.map { subscription in
-                    var subscription = subscription
-                    subscription.lastDurableSequenceNumber = sequenceNumbers[subscription.subscriptionID] ?? 0
-                    return subscription
-                },
-                handles: handles
-            )
-        }
     }
 
     /// Writes down the states of all tags and the subscriptions, so that what lies before in the journal is not needed for

@@ -75,6 +75,9 @@ struct LeaseLedger {
         return gone.map { ($0.key, $0.value.epoch) }
     }
 
+    /// Whether something may be claimed at once instead of at the next renewal.
+    var hasOpenWishes: Bool { !isLeaving && wanted.keys.contains { holds[$0] == nil } }
+
     /// This replica ends: it claims nothing more.
     mutating func leave() { isLeaving = true }
 
@@ -137,9 +140,8 @@ struct LeaseLedger {
         return verdict
     }
 
-    /// Of this replica before it was restarted. What it has given up since is not.
     private func isOwn(_ lease: LeaseStore.Lease, _ wish: Wanted) -> Bool {
-        lease.isLive && lease.owner == me && lease.journalID == wish.journalID
+        lease.owner == me && lease.journalID == wish.journalID
     }
 
     private func balance(_ leases: [UUID: LeaseStore.Lease]) -> LeaseBalance {

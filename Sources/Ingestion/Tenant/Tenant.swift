@@ -17,8 +17,6 @@ struct TenantEnvironment: Sendable {
     var metrics: ScadaMetrics
     var eventLoops: any EventLoopGroup
     var listeners: ListenerPermits
-    /// nil: every connection runs here.
-    var leases: ReplicaLeases?
     var logger: Logger
 }
 
@@ -42,42 +40,35 @@ final class ListenerPermits: Sendable {
 /// One tenant's life: its journal, the writer to its database, its configuration and its connections.
 actor Tenant {
     nonisolated let shared: TenantShared
-    let environment: TenantEnvironment
-    let registry: TenantRegistry
-    let metrics: TenantMetrics
-    let logger: Logger
+    private let environment: TenantEnvironment
+    private let registry: TenantRegistry
+    private let metrics: TenantMetrics
+    private let logger: Logger
     /// Rung when the configuration should be read now.
     private nonisolated let configurationBell: Doorbell
 
-    private(set) var journal: TenantJournal?
-    private(set) var writer: TenantWriter?
+    private var journal: TenantJournal?
+    private var writer: TenantWriter?
     private var writerTask: Task<Void, Never>?
     private var maintenanceTask: Task<Void, Never>?
     private var silenceTask: Task<Void, Never>?
     private var listener: ChangeListener?
-    var connections: [UUID: ManagedConnection] = [:]
+    private var connections: [UUID: ManagedConnection] = [:]
     /// What the journal remembers of connections that do not run now.
     private var memory = TenantMemory()
-    var dormant: [UUID: TenantMemory.Connection] = [:]
+    private var dormant: [UUID: TenantMemory.Connection] = [:]
     /// What opening the journal found to be gone.
     private var lost: [Swift.Range<JournalPosition>] = []
-    private(set) var isStopping = false
+    private var isStopping = false
     private var appliedOnce: [CheckedContinuation<Void, Never>] = []
     private var snapshotPosition = JournalPosition.start
     private var isSnapshotting = false
     /// Gaps being filled from history, oldest first for each connection; one task a connection works on them.
-    var healings: [UUID: [Healing]] = [:]
-    var healers: [UUID: Task<Void, Never>] = [:]
+    private var healings: [UUID: [Healing]] = [:]
+    private var healers: [UUID: Task<Void, Never>] = [:]
     /// Until when connections whose servers had no history are not asked for it after an overflow.
     private var withoutHistory: [UUID: ContinuousClock.Instant] = [:]
     private var reportedProblems: Set<RowProblem> = []
-    /// The configured connections, whoever runs them; with other replicas only, and so is what follows.
-    var plans: [UUID: (record: ConnectionRecord, plan: ConnectionPlan)] = [:]
-    var grants: [UUID: LeaseGrant] = [:]
-    /// The last of the changes to what runs, which are made one after the other.
-    var changes: Task<Void, Never>?
-    /// Gaps of connections taken over from lost replicas, until their first values have come.
-    var takeovers: [UUID: GapRecord] = [:]
 
     /// Bytes of journal after which the tags' states are written anew, so that the journal before may go: many times what
     /// that costs, and never so much that what is kept for recovery fills the journal.
@@ -99,8 +90,6 @@ actor Tenant {
         var connection: OPCUAConnection
         var recovered: TenantShared.Running.Recovered
         var task: Task<Void, Never>
-        /// Of its lease; 0 without other replicas.
-        var epoch: Int64 = 0
 
         /// Time for closing session and channel in order. What is received and waits for room in a full journal does not
         /// get it by then: the server keeps it, as it was not acknowledged.
@@ -128,14 +117,13 @@ actor Tenant {
         configurationBell = Doorbell(eventLoop: environment.eventLoops.next())
     }
 
-    var url: DatabaseURL { shared.url }
+    private var url: DatabaseURL { shared.url }
 
     // MARK: Life
 
     /// Until ``stop(graceEnd:)``. Nothing that happens to the tenant ends it.
     func run() async {
         guard await openJournal() else { return }
-        await environment.leases?.join(shared.id, self)
         await prepareDatabase()
         startWriter()
         startListener()
@@ -174,7 +162,6 @@ actor Tenant {
             self.listener = nil
         }
         for healer in healers.values { healer.cancel() }
-        await changes?.value
         let running = Array(connections.values)
         await withTaskGroup(of: Void.self) { group in
             for connection in running {
@@ -184,7 +171,6 @@ actor Tenant {
         await writeSnapshot()
         if let journal {
             await environment.journals.syncNow()
-            await giveUpLeases()
             if let writer, let writerTask {
                 await writer.finish()
                 let deadline = Task {
@@ -351,7 +337,6 @@ actor Tenant {
         settings.interval = environment.options.aggregationInterval
         settings.directCompress = environment.options.directCompress
         settings.abandonsOldest = environment.options.journal.fullPolicy == .dropOldest
-        settings.gate = environment.leases?.gate
         let writer = TenantWriter(
             url: url,
             journal: journal,
@@ -474,16 +459,6 @@ actor Tenant {
             }
         }
         report(problems)
-        if environment.leases != nil {
-            self.plans = plans
-            await serially { await $0.applyWithLeases() }
-        } else {
-            await run(plans)
-        }
-    }
-
-    /// Starts, changes and ends connections until these run, and no others.
-    func run(_ plans: [UUID: (record: ConnectionRecord, plan: ConnectionPlan)]) async {
         for id in connections.keys where plans[id] == nil { await end(id) }
         for (id, wanted) in plans {
             if isStopping { return }
@@ -511,7 +486,7 @@ actor Tenant {
         shared.state.withLock { $0.problems = problems }
     }
 
-    func publish() {
+    private func publish() {
         let running = connections.mapValues {
             TenantShared.Running(record: $0.record, plan: $0.plan, intake: $0.intake, recovered: $0.recovered)
         }
@@ -535,11 +510,9 @@ actor Tenant {
             eventLoop: loop,
             journal: journal,
             buffers: environment.journals.buffers,
-            gate: environment.leases?.gate,
             events: events(of: id, logger),
             logger: logger
         )
-        let takeOver = await inherit(id, plan)
         let remembered = dormant.removeValue(forKey: id) ?? TenantMemory.Connection()
         var configuration = plan.configuration
         configuration.restored = remembered.restorable(endpointURL: record.endpointURL)
@@ -547,9 +520,7 @@ actor Tenant {
         do {
             configuration.items = try await loop.submit {
                 intake.restore(remembered)
-                let items = intake.specifications(tags)
-                if let takeOver { intake.takeOver(from: takeOver) }
-                return items
+                return intake.specifications(tags)
             }.get()
         } catch {
             logger.error("the connection could not be started", metadata: ["error": "\(error)"])
@@ -571,11 +542,9 @@ actor Tenant {
             intake: intake,
             connection: connection,
             recovered: TenantShared.Running.Recovered(),
-            task: Task { await connection.run() },
-            epoch: grants[id]?.epoch ?? 0
+            task: Task { await connection.run() }
         )
         publish()
-        await settleIn(id)
         startHealer(id)
         logger.info(
             "connection started",
@@ -612,7 +581,7 @@ actor Tenant {
     }
 
     /// What a connection leaves behind: the states of its tags, no subscriptions.
-    func remember(_ running: ManagedConnection) async -> TenantMemory.Connection? {
+    private func remember(_ running: ManagedConnection) async -> TenantMemory.Connection? {
         let intake = running.intake
         return try? await intake.eventLoop.submit { intake.memory() }.get()
     }
@@ -644,7 +613,7 @@ actor Tenant {
 
     // MARK: Memory for the next run
 
-    func append(_ kind: RecordKind, of source: UUID, _ payload: RowBuffer) async {
+    private func append(_ kind: RecordKind, of source: UUID, _ payload: RowBuffer) async {
         guard let journal else { return }
         do throws(JournalError) {
             _ = try await journal.append(.note(kind, source: source, payload), priority: .reserve)
@@ -680,7 +649,7 @@ actor Tenant {
     // MARK: Gaps
 
     private func record(_ gap: IntakeGap, of id: UUID) async {
-        var found = GapRecord(
+        let found = GapRecord(
             id: gap.id,
             connectionID: id,
             tagNodeID: gap.key?.nodeID,
@@ -688,14 +657,6 @@ actor Tenant {
             endedAtMicros: gap.endedAt,
             cause: gap.cause.rawValue
         )
-        if gap.cause == .ownerLost, let begun = takeovers.removeValue(forKey: id) {
-            found.id = begun.id
-            found.startedAtMicros = begun.startedAtMicros
-            if gap.isEmpty {
-                found.healedAtMicros = WallTime.microseconds()
-                found.readingsRecovered = 0
-            }
-        }
         var heals = !gap.holes.isEmpty && healings[id, default: []].count < Self.healingBound
         // Queues may overflow again and again: a server without history is not asked each time.
         if gap.cause == .queueOverflow, let until = withoutHistory[id], ContinuousClock.now < until { heals = false }
@@ -807,9 +768,6 @@ actor Tenant {
         guard let record = try await intake.eventLoop.submit({ intake.historyRecord(fitting, of: key) }).get() else {
             return
         }
-        if let gate = environment.leases?.gate, !gate.isOpen { throw LeaseGate.Closed() }
-        writer?.checks.begin()
-        defer { writer?.checks.end(through: journal.endPosition) }
         _ = try await journal.append(record)
         // Nobody else works on this connection's gaps.
         healings[id]?[0].holes[index].after = last.microseconds

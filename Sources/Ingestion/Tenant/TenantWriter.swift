@@ -20,8 +20,6 @@ actor TenantWriter {
         /// A full journal gives up its oldest records: a journal that does not reach back to the checkpoint is then no sign
         /// of a restored database.
         var abandonsOldest = false
-        /// Tells whether this replica's leases hold; nil where there are no other replicas.
-        var gate: LeaseGate?
     }
 
     /// What others may know at any time.
@@ -38,7 +36,6 @@ actor TenantWriter {
     nonisolated let figures = Mutex(Figures())
     nonisolated let doorbell: Doorbell
     nonisolated let gaps = GapBook()
-    nonisolated let checks: FlushChecks
 
     let url: DatabaseURL
     let journal: TenantJournal
@@ -87,7 +84,6 @@ actor TenantWriter {
         ledger = GapLedger(pool: pool)
         self.lost = lost
         self.settings = settings
-        checks = FlushChecks(gate: settings.gate, journalEnd: journal.endPosition)
         self.metrics = metrics
         self.logger = logger
         self.tagCount = tagCount
@@ -201,7 +197,6 @@ actor TenantWriter {
         var options = ReadingsWriter.Options()
         options.rowCountHint = boundary.rows
         options.directCompress = wantsDirectCompress(rows: boundary.rows)
-        options.sharing = checks.sharing(from: committed, journalEnd: journal.endPosition)
         do throws(StoreError) {
             var outcome: ReadingsWriter.Outcome
             do throws(StoreError) {
@@ -231,8 +226,7 @@ actor TenantWriter {
             schedule.succeeded(began: began)
         } catch {
             journal.makeReader().release()
-            // The leases ran out just now: the same again, checked.
-            if error.code == .cancelled || error.code == .fenced { return }
+            if error.code == .cancelled { return }
             failed(error)
         }
     }

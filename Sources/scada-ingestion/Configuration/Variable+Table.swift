@@ -332,11 +332,9 @@ extension Variable {
         Variable(
             name: "REPLICA_ID",
             section: .running,
-            fallback: .unset("this daemon alone runs every connection"),
+            fallback: .unset("the host name"),
             expected: "1 to 200 printable characters without white space",
-            summary:
-                "Name of this replica among those that share the connections; must differ between them. Not set: one"
-                + " daemon runs all connections, and goes on when the master database is away.",
+            summary: "Name of this replica among those that share the connections; must differ between them.",
             example: "scada-ingestion-0"
         ) { (text, draft) throws(Unacceptable) in
             let isPrintable = text.unicodeScalars.allSatisfy {
@@ -350,8 +348,7 @@ extension Variable {
             .running,
             \.replica.lease,
             1_000...600_000,
-            "How long a replica's connections stay its own after it went silent; then another one takes them. A replica that"
-                + " cannot reach the master database for so long stops its connections. Only with REPLICA_ID."
+            "How long a replica's connections stay its own after it went silent; then another one takes them."
         ),
         .choice(
             "LOG_LEVEL",
