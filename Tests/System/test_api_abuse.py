@@ -255,8 +255,9 @@ def test_fuzzed_requests_are_each_answered(tenant, running):
             code = error.code()
         running.must_live()
         assert code not in (
-            grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL, grpc.StatusCode.UNAVAILABLE,
-            grpc.StatusCode.DEADLINE_EXCEEDED,
+            grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL, grpc.StatusCode.DEADLINE_EXCEEDED,
+            # The OPC UA server that a changed request names need not be there.
+            None if method == "BrowseNodes" else grpc.StatusCode.UNAVAILABLE,
         ), f"seed {seed}: {method} {data.hex()}: {code}"
         answered[code.name] = answered.get(code.name, 0) + 1
     print(answered)
