@@ -301,7 +301,8 @@ import Testing
         try await journal.close()
         try await journal.close()
         #expect(journal.currentState == .closed)
-        #expect(bench.probe.states[Bench.tenant] == [.closed])
+        // Told after those who wait for the end have been.
+        try await eventually("the state is told") { bench.probe.states[Bench.tenant] == [.closed] }
         #expect(bench.probe.durable[Bench.tenant] == [300], "closing makes durable what was appended")
         let refused = #expect(throws: JournalError.self) { try journal.appendIfPossible(Sample.record(4)) }
         #expect(refused?.code == .closed)
