@@ -334,7 +334,9 @@ extension Variable {
             section: .running,
             fallback: .unset("the host name"),
             expected: "1 to 200 printable characters without white space",
-            summary: "Name of this replica among those that share the connections; must differ between them.",
+            summary:
+                "Name of this daemon in ListConnections and on the status page. Daemons do not share connections yet: run one "
+                + "for a master database, or every reading is stored twice.",
             example: "scada-ingestion-0"
         ) { (text, draft) throws(Unacceptable) in
             let isPrintable = text.unicodeScalars.allSatisfy {
@@ -348,7 +350,7 @@ extension Variable {
             .running,
             \.replica.lease,
             1_000...600_000,
-            "How long a replica's connections stay its own after it went silent; then another one takes them."
+            "Kept for daemons that share connections; has no effect yet."
         ),
         .choice(
             "LOG_LEVEL",
