@@ -60,7 +60,7 @@ final class Canceller: Sendable {
         if !accepted { PQfreeCancel(handle) }
         guard start else { return }
         do {
-            try startThread(name: "pg-cancel") { self.drain() }
+            _ = try DatabaseThread(name: "pg-cancel") { self.drain() }
         } catch {
             let left = state.withLock { state in
                 state.isRunning = false

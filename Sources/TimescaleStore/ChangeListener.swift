@@ -31,7 +31,7 @@ package final class ChangeListener: Sendable {
         self.applicationName = applicationName
         self.onChange = onChange
         wake = try Wake()
-        try startThread(name: "pg-listen") { self.run() }
+        _ = try DatabaseThread(name: "pg-listen") { self.run() }
     }
 
     /// Ends the thread and its connection soon.

@@ -170,6 +170,9 @@ package final class ConnectionPool: Sendable {
         }
         for slot in slots { slot.post(.stop) }
         housekeeper.ring()
+        // Whoever closes the pool may be about to end the process.
+        let limit = ContinuousClock.now + .seconds(2)
+        for slot in slots { await slot.end(by: limit) }
     }
 
     // MARK: Jobs
@@ -294,7 +297,7 @@ package final class ConnectionPool: Sendable {
         }
         guard start else { return housekeeper.ring() }
         do {
-            try startThread(name: "pg-pool") { [weak self, housekeeper] in
+            _ = try DatabaseThread(name: "pg-pool") { [weak self, housekeeper] in
                 while let due = self?.housekeep() { housekeeper.wait(until: due) }
             }
         } catch {

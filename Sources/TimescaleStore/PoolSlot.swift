@@ -37,6 +37,7 @@ final class PoolSlot: Sendable {
     private let connectTimeout: Duration
     private let mailbox = Mutex<[Command]>([])
     private let wake: Wake
+    private let thread = Mutex<DatabaseThread?>(nil)
 
     init(index: Int, applicationName: String, connectTimeout: Duration) throws(StoreError) {
         self.index = index
@@ -47,8 +48,12 @@ final class PoolSlot: Sendable {
 
     /// The thread keeps the slot alive, the pool only for as long as a job runs.
     func start(for pool: ConnectionPool) throws(StoreError) {
-        try startThread(name: "pg-\(index)") { [weak pool] in self.run(pool: { [weak pool] in pool }) }
+        let started = try DatabaseThread(name: "pg-\(index)") { [weak pool] in self.run(pool: { [weak pool] in pool }) }
+        thread.withLock { $0 = started }
     }
+
+    /// Waits until the thread, told to stop, is gone.
+    func end(by limit: ContinuousClock.Instant) async { await thread.withLock { $0 }?.end(by: limit) }
 
     /// The scheduler gives a slot one job at a time: the mailbox never holds more than a job and a close or stop.
     func post(_ command: Command) {
