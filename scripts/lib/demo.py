@@ -218,15 +218,7 @@ class Demo:
     @staticmethod
     def percentile(scrape, before, share):
         """A quantile of the delays observed between two scrapes: the upper bound of the bucket it falls into."""
-        def counts(each):
-            name = "scada_ingest_delay_seconds_bucket"
-            return {
-                float(sample.labels["le"]): sample.value
-                for sample in (each.samples if each else []) if sample.name == name
-            }
-
-        now, then = counts(scrape), counts(before)
-        observed = sorted((bound, count - then.get(bound, 0)) for bound, count in now.items())
+        observed = sorted(scrape.histogram("scada_ingest_delay_seconds", before).items())
         if not observed or not observed[-1][1]:
             return None
         return next(bound for bound, count in observed if count >= share * observed[-1][1])

@@ -16,7 +16,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "Tests" / "System"))
 
 from private_postgres import PrivatePostgres, free_port, with_parent  # noqa: E402
-from support.metrics import Scrape, get  # noqa: E402
+from support.metrics import Scrape, get, quantile  # noqa: E402
 
 TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -80,23 +80,6 @@ def resident_mib(pid, what="VmRSS"):
     except OSError:
         return 0.0
     return next((int(line.split()[1]) / 1024 for line in text.splitlines() if line.startswith(what + ":")), 0.0)
-
-
-def quantile(counts, share):
-    """Of a cumulative histogram {upper bound: count}: linear within the bucket, as Prometheus' histogram_quantile does."""
-    bounds = sorted(counts)
-    total = counts[bounds[-1]] if bounds else 0
-    if not total:
-        return None
-    below, lower = 0.0, 0.0
-    for bound in bounds:
-        if counts[bound] >= share * total:
-            if bound == float("inf"):
-                return lower
-            inside = counts[bound] - below
-            return lower + (bound - lower) * ((share * total - below) / inside if inside else 1)
-        below, lower = counts[bound], bound
-    return lower
 
 
 @dataclasses.dataclass
@@ -272,19 +255,6 @@ class Plant:
         return Mark(time.monotonic(), cpu_seconds(self.pid("scada-ingestion")), cpu_seconds(self.pid("scada-simulator")),
                     family_cpu_seconds(self.server.process.pid) if self.server.process else 0.0, scrape)
 
-    @staticmethod
-    def histogram(name, now, then=None):
-        def counts(scrape):
-            sums = {}
-            for sample in scrape.samples:
-                if sample.name == name + "_bucket":
-                    bound = float(sample.labels["le"])
-                    sums[bound] = sums.get(bound, 0) + sample.value
-            return sums
-
-        before = counts(then) if then else {}
-        return {bound: count - before.get(bound, 0) for bound, count in counts(now).items()}
-
     def measure(self, seconds):
         """What happened between now and `seconds` later."""
         then = self.mark()
@@ -302,8 +272,8 @@ class Plant:
             return (now.scrape.total(name) or 0) - (then.scrape.total(name) or 0)
 
         stored = grown("scada_readings_stored_total")
-        delays = self.histogram("scada_ingest_delay_seconds", now.scrape, then.scrape)
-        writes = self.histogram("scada_db_write_duration_seconds", now.scrape, then.scrape)
+        delays = now.scrape.histogram("scada_ingest_delay_seconds", then.scrape)
+        writes = now.scrape.histogram("scada_db_write_duration_seconds", then.scrape)
         million = max(stored, 1) / 1e6
         return {
             "seconds": round(span, 2),
@@ -317,6 +287,6 @@ class Plant:
             "database_us": (now.database - then.database) / million,
             "daemon_cores": (now.daemon - then.daemon) / span,
             "resident_mib": max(peak, resident_mib(self.pid("scada-ingestion"))),
-            "delay_p50": quantile(delays, 0.50), "delay_p95": quantile(delays, 0.95), "delay_p99": quantile(delays, 0.99),
-            "write_p50": quantile(writes, 0.50), "write_p95": quantile(writes, 0.95),
+            "delay_p50": quantile(0.50, delays), "delay_p95": quantile(0.95, delays), "delay_p99": quantile(0.99, delays),
+            "write_p50": quantile(0.50, writes), "write_p95": quantile(0.95, writes),
         }

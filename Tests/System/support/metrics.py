@@ -38,6 +38,36 @@ class Scrape:
         return sum(values) if values else None
 
 
+    def histogram(self, name, before=None, **labels):
+        """{upper bound: observations up to it}, of all series with these labels, since the scrape `before`."""
+        counts = {}
+        for scrape, sign in ((self, 1), (before, -1)):
+            for sample in scrape.samples if scrape else ():
+                if sample.name == name + "_bucket" and all(
+                    sample.labels.get(key) == str(value) for key, value in labels.items()
+                ):
+                    bound = float(sample.labels["le"])
+                    counts[bound] = counts.get(bound, 0) + sign * sample.value
+        return counts
+
+
+def quantile(share, counts):
+    """What `share` of a histogram's observations did not exceed: linear within its bucket, as Prometheus'
+    histogram_quantile does. None when there are none.
+    """
+    observed = sorted(counts.items())
+    if not observed or not observed[-1][1]:
+        return None
+    wanted, lower, below = share * observed[-1][1], 0.0, 0.0
+    for bound, count in observed:
+        if count >= wanted:
+            if bound == float("inf"):
+                return lower
+            return lower + (bound - lower) * ((wanted - below) / max(count - below, 1))
+        lower, below = bound, count
+    return lower
+
+
 def status_json(base):
     status, _, text = get(f"{base}/status.json")
     assert status == 200
