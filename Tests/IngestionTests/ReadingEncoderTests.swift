@@ -138,6 +138,33 @@ private let noon: Int64 = 1_767_225_600_000_000
         #expect(encoder.figures.receiveTimestamps == 1)
     }
 
+    /// The way for the usual kinds needs bytes to follow: with another value behind it each gives the row it gives alone.
+    @Test(arguments: [Int64.min, .min + 1, -1, 0, 1, 116_444_735_999_999_999, 116_444_736_000_000_007, .max - 1, .max])
+    func theShortWayGivesWhatTheLongWayGives(_ ticks: Int64) throws {
+        let kinds: [Variant] = [
+            .double(1.5), .float(-2.25), .int32(-7), .uint32(.max), .int16(-3), .uint16(9), .boolean(true), .byte(4),
+            .int64(1 << 60), .null,
+        ]
+        for kind in kinds {
+            for status in [StatusCode.good, StatusCode(rawValue: 0x4000_0000), StatusCode(rawValue: 0x8000_0000)] {
+                for server in [nil, DateTime(unixMicroseconds: noon + 2)] {
+                    let value = DataValue(
+                        kind,
+                        status: status,
+                        sourceTimestamp: DateTime(ticks: ticks),
+                        serverTimestamp: server
+                    )
+                    var alone = makeEncoder()
+                    var followed = makeEncoder()
+                    let long = try encode(&alone, [(0, value)], receivedAt: noon + 3)
+                    let short = try encode(&followed, [(0, value), (1, self.value(.double(8)))], receivedAt: noon + 3)
+                    #expect(short.first == long.first && short.count == 2, "\(value)")
+                    #expect(followed.figures.receiveTimestamps == alone.figures.receiveTimestamps, "\(value)")
+                }
+            }
+        }
+    }
+
     @Test func whatWasSentAgainIsDropped() throws {
         var encoder = makeEncoder()
         #expect(try encode(&encoder, [(0, value(.double(1)))]).count == 1)

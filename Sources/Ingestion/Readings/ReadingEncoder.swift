@@ -102,6 +102,25 @@ struct ReadingEncoder {
         }
     }
 
+    /// What ``common(_:_:)`` knows of the encoding (Part 6, 5.1.2, 5.2.2.5, 5.2.2.16 and 5.2.2.17). The same numbers have names in
+    /// OPCUACodec; constants of another module are looked up at run time, for each value.
+    private enum Usual {
+        static let boolean: UInt8 = 1
+        static let int16: UInt8 = 4
+        static let uint16: UInt8 = 5
+        static let int32: UInt8 = 6
+        static let uint32: UInt8 = 7
+        static let float: UInt8 = 10
+        static let double: UInt8 = 11
+        static let status: UInt8 = 0x02
+        static let serverTimestamp: UInt8 = 0x08
+        /// Value and source timestamp.
+        static let required: UInt8 = 0x05
+        static let optional: UInt8 = status | serverTimestamp
+        /// Of DateTime, from 1601 to 1970.
+        static let unixEpochTicks: Int64 = 116_444_736_000_000_000
+    }
+
     /// The usual MonitoredItemNotification without checking each field's room for itself: a Double, Float, Int32, UInt32,
     /// Int16, UInt16 or Boolean, a source timestamp, no picoseconds.
     /// - Returns: the bytes it took; 0 when it is another kind and nothing was done.
@@ -110,46 +129,45 @@ struct ReadingEncoder {
         // Handle, mask, type, eight bytes of value, status, both timestamps.
         guard bytes.count >= 4 + 1 + 1 + 8 + 4 + 8 + 8, let start = bytes.baseAddress else { return 0 }
         let mask = start.load(fromByteOffset: 4, as: UInt8.self)
-        // Value and source timestamp; status and server timestamp may be there.
-        guard mask & ~0x0A == 0x05 else { return 0 }
+        guard mask & ~Usual.optional == Usual.required else { return 0 }
         var cursor = start + 6
         let number: Double
         switch start.load(fromByteOffset: 5, as: UInt8.self) {
-        case 11:
+        case Usual.double:
             number = Double(bitPattern: UInt64(littleEndian: cursor.loadUnaligned(as: UInt64.self)))
             cursor += 8
-        case 10:
+        case Usual.float:
             number = Double(Float(bitPattern: UInt32(littleEndian: cursor.loadUnaligned(as: UInt32.self))))
             cursor += 4
-        case 6:
+        case Usual.int32:
             number = Double(Int32(littleEndian: cursor.loadUnaligned(as: Int32.self)))
             cursor += 4
-        case 7:
+        case Usual.uint32:
             number = Double(UInt32(littleEndian: cursor.loadUnaligned(as: UInt32.self)))
             cursor += 4
-        case 4:
+        case Usual.int16:
             number = Double(Int16(littleEndian: cursor.loadUnaligned(as: Int16.self)))
             cursor += 2
-        case 5:
+        case Usual.uint16:
             number = Double(UInt16(littleEndian: cursor.loadUnaligned(as: UInt16.self)))
             cursor += 2
-        case 1:
+        case Usual.boolean:
             number = cursor.load(as: UInt8.self) == 0 ? 0 : 1
             cursor += 1
         default: return 0
         }
         var status: UInt32 = 0
-        if mask & 0x02 != 0 {
+        if mask & Usual.status != 0 {
             status = UInt32(littleEndian: cursor.loadUnaligned(as: UInt32.self))
             cursor += 4
         }
         let ticks = Int64(littleEndian: cursor.loadUnaligned(as: Int64.self))
         cursor += 8
-        if mask & 0x08 != 0 { cursor += 8 }
-        // Later than 1970, and far from overflow.
-        let sinceEpoch = ticks &- 116_444_736_000_000_000
+        if mask & Usual.serverTimestamp != 0 { cursor += 8 }
         let handle = Int(UInt32(littleEndian: start.loadUnaligned(as: UInt32.self)))
-        guard sinceEpoch >= 0, handle < table.count, table.slots[handle].prefix != nil else { return 0 }
+        // Earlier than 1970 are clocks that were never set, and what a subtraction could overflow with.
+        guard ticks >= Usual.unixEpochTicks, handle < table.count, table.slots[handle].prefix != nil else { return 0 }
+        let sinceEpoch = ticks &- Usual.unixEpochTicks
         let microseconds = sinceEpoch / 10
         emit(
             UInt32(handle),
