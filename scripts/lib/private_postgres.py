@@ -6,6 +6,7 @@ Used by scripts/demo and by the system tests; needs nothing but Python's standar
     private_postgres.py run FOLDER      starts the server, prints its URL, stops it at SIGINT, SIGTERM or end of input
 """
 import contextlib
+import itertools
 import os
 import pathlib
 import pwd
@@ -25,11 +26,34 @@ class Unavailable(Exception):
     """A server of that kind cannot run here; the text says why and what to do."""
 
 
+# Below what the kernel gives to outgoing connections (from 32768), so that none of those takes a port between the answer and its use.
+PORTS = range(12_000, 32_000)
+
+
+def _ports():
+    """Every port of PORTS again and again. Where pytest runs in several processes each keeps to an eighth of its own; a process that
+    such a one starts is in the same eighth, and begins elsewhere in it.
+    """
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "")
+    share = len(PORTS) // 8
+    ports = PORTS[int(worker[2:]) % 8 * share:][:share] if worker[2:].isdigit() else PORTS
+    start = os.getpid() * 37 % len(ports)
+    return itertools.cycle([*ports[start:], *ports[:start]])
+
+
+_candidates = _ports()
+
+
 def free_port():
-    """A loopback TCP port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A loopback TCP port that was free a moment ago. The same one comes again only after thousands of others."""
+    for port in itertools.islice(_candidates, len(PORTS)):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise RuntimeError(f"no free TCP port from {PORTS.start} to {PORTS.stop}")
 
 
 def with_parent(*command, ending="TERM", user=None):
