@@ -40,8 +40,8 @@ struct JournalLedger {
     var removable: Int64 { min(forgotten, retained ?? Int64.max) }
     var backlogRows: Int64 { rows.total - rows.rows(below: forgotten) }
     var oldestUnforgottenReceivedAt: Int64? { forgotten < end ? rows.receivedAt(from: forgotten) : nil }
-    /// Where the oldest record that is still there begins.
-    var oldest: Int64 { segments.first { $0.end > $0.base && !$0.isGivenUp }?.base ?? end }
+    /// Where the oldest record that is still there begins: in the files, or else among those appended and in none yet.
+    var oldest: Int64 { segments.first { $0.end > $0.base && !$0.isGivenUp }?.base ?? min(durable, end) }
 
     // MARK: Appending
 

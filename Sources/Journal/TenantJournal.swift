@@ -106,7 +106,7 @@ package final class TenantJournal: Sendable {
     package var endPosition: JournalPosition { JournalPosition(rawValue: state.withLock { $0.ledger.end }) }
     /// What ``forget(upTo:)`` was told last: everything before is stored.
     package var committedPosition: JournalPosition { JournalPosition(rawValue: state.withLock { $0.ledger.forgotten }) }
-    /// Where the oldest record still in the journal begins; the end when there is none. If the database's checkpoint lies
+    /// Where the oldest record still in the journal begins, written or about to be; the end when there is none. If the database's checkpoint lies
     /// before it, what lies between was given up (``JournalFullPolicy/dropOldest``) and wants a gap row.
     package var oldestPosition: JournalPosition { JournalPosition(rawValue: state.withLock { $0.ledger.oldest }) }
     /// Bytes of this tenant's segment files.
