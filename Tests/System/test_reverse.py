@@ -1,7 +1,9 @@
 """Reverse connect: the simulator dials the daemon, which dials nobody."""
+import json
 import socket
 
 from private_postgres import free_port
+from support.daemon import run
 from support.wait import eventually
 
 from test_reconnect import assert_complete, register, times
@@ -58,3 +60,18 @@ def test_without_a_port_to_dial_the_error_says_so(tenant, daemon, make_simulator
 
     text = eventually(error, "the connection says what is missing", watch=daemon.must_live)
     assert "OPC_REVERSE_LISTEN" in text, text
+
+
+def test_commands_wait_for_a_server_that_dials_in(tmp_path, make_simulator):
+    port = free_port()
+    simulator = make_simulator("--reverse-connect", f"127.0.0.1:{port}", wells=1)
+    variables = {"OPC_PKI_DIR": tmp_path / "pki", "OPC_REVERSE_LISTEN": f"127.0.0.1:{port}"}
+    found = run("test-connection", "reverse+" + simulator.url, "--json", "--timeout", "60", **variables)
+    assert found.returncode == 0, found.stdout + found.stderr
+    assert json.loads(found.stdout)["works"] and f"port {port}" in found.stderr
+    listed = run("browse", "reverse+" + simulator.url, "--csv", "--timeout", "60", **variables)
+    assert listed.returncode == 0 and "Well-00001" in listed.stdout, listed.stdout + listed.stderr
+    # The port is another's: said, with the way out.
+    with socket.create_server(("127.0.0.1", port)):
+        refused = run("browse", "reverse+" + simulator.url, **variables)
+    assert refused.returncode == 69 and "OPC_REVERSE_LISTEN" in refused.stderr and "TestConnection" in refused.stderr

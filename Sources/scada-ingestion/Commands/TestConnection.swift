@@ -20,6 +20,8 @@ struct TestConnection: AsyncParsableCommand {
                   --user scada --password-file /run/secrets/plc7
               SCADA_PASSWORD="$(pass show plc7)" scada-ingestion test-connection opc.tcp://plc7:4840 --user scada
               scada-ingestion test-connection opc.tcp://plc7:4840 --json | jq .failure
+              OPC_REVERSE_LISTEN=0.0.0.0:4844 scada-ingestion test-connection reverse+opc.tcp://plc7:4840
+                  waits for the server to dial in; the daemon must not have that port
 
             EXIT CODES
               0   a session works

@@ -83,7 +83,7 @@ struct ServerOptions: ParsableArguments {
         let settings = try configuration.load(
             only: [
                 "OPC_PKI_DIR", "OPC_CONNECTION_TIMEOUT_MS", "OPC_SESSION_TIMEOUT_MS", "OPC_ALLOW_DEPRECATED_POLICIES",
-                "OPC_ALLOW_PLAINTEXT_PASSWORD",
+                "OPC_ALLOW_PLAINTEXT_PASSWORD", "OPC_REVERSE_LISTEN",
             ]
         ).opc
         let policy = securityPolicy ?? "None"
@@ -114,7 +114,8 @@ struct ServerOptions: ParsableArguments {
         let isAnonymous = plan.identity == .anonymous
         let pki = try PKIAccess(folder: settings.pkiDirectory, isNeeded: !isNone || !isAnonymous)
         if let uri = pki.security?.applicationURI { plan.applicationURI = uri }
-        return ServerTarget(configuration: plan, pki: pki)
+        let dialsIn = plan.endpointURLs.contains { (try? EndpointURL($0))?.isReverse == true }
+        return ServerTarget(configuration: plan, pki: pki, listen: dialsIn ? settings.reverseListen : nil)
     }
 
     private func password(for user: String) throws -> String {
@@ -143,6 +144,8 @@ struct ServerOptions: ParsableArguments {
 struct ServerTarget: Sendable {
     var configuration: ConnectionConfiguration
     var pki: PKIAccess
+    /// Where the server is awaited that dials in; nil for a server that is dialled.
+    var listen: Settings.ReverseAddress?
 
     var url: String { configuration.endpointURLs.first ?? "" }
 }
