@@ -215,7 +215,7 @@ def test_killed_again_and_again_at_random_moments(tenant, daemon, make_server):
         daemon.start(ready=False)
     daemon.wait_until_ready()
     server.pause()
-    tenant.wait_for_count(server.status()["recorded"], 120, watch=daemon.must_live)
+    tenant.wait_until_complete(server, watch=daemon.must_live)
     tenant.assert_stored_once(server)
     print(f"{KILLS} kills, {tenant.count()} readings, each stored once")
 

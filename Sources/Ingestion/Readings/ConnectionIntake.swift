@@ -82,8 +82,8 @@ package final class ConnectionIntake: NotificationConsumer, @unchecked Sendable 
     private var appended = CircularBuffer<Appended>(initialCapacity: 16)
     private var badTags: [UInt32: BadTag] = [:]
     private var lastReceivedAt: Int64?
-    /// The subscriptions in use now, once there are any.
-    private var announced: [RestoredSubscription]?
+    /// The subscriptions in use now, or until there are any those of the earlier run.
+    private var subscriptions: SubscriptionsRecord?
     /// The last sequence number appended of each subscription.
     private var sequenceNumbers: [UInt32: UInt32] = [:]
     /// A break after which first values are awaited.
@@ -175,6 +175,7 @@ package final class ConnectionIntake: NotificationConsumer, @unchecked Sendable 
         for (handle, key) in memory.subscriptions?.handles ?? [] { table.restore(handle, for: key) }
         for (key, state) in memory.states { table.setState(state, of: table.handle(for: key)) }
         lastReceivedAt = memory.lastReceivedAt
+        subscriptions = memory.subscriptions
         for subscription in memory.subscriptions?.subscriptions ?? [] {
             sequenceNumbers[subscription.subscriptionID] =
                 memory.sequenceNumbers[subscription.subscriptionID] ?? subscription.lastDurableSequenceNumber
@@ -507,7 +508,12 @@ package final class ConnectionIntake: NotificationConsumer, @unchecked Sendable 
     package func structuresDescribed(_ types: StructureTypes) { encoder.structures.types = types }
 
     package func subscriptionsCreated(_ subscriptions: [RestoredSubscription]) {
-        announced = subscriptions
+        self.subscriptions = SubscriptionsRecord(
+            endpointURL: endpointURL,
+            lastReceivedAt: nil,
+            subscriptions: subscriptions,
+            handles: []
+        )
         let known = Set(subscriptions.map(\.subscriptionID))
         // Others than before: there was a break. Its event may come later; the journal must know of it before it knows of
         // these subscriptions.
@@ -525,22 +531,18 @@ package final class ConnectionIntake: NotificationConsumer, @unchecked Sendable 
     /// What the next run of the process has to know. The record has to stand in the journal exactly between the
     /// notifications before and after this moment, so it is appended here and not in a task.
     private func appendSubscriptions() {
-        guard let announced else { return }
-        let record = SubscriptionsRecord(
-            endpointURL: endpointURL,
-            lastReceivedAt: lastReceivedAt,
-            subscriptions: announced.map { subscription in
-                var subscription = subscription
-                subscription.lastDurableSequenceNumber = sequenceNumbers[subscription.subscriptionID] ?? 0
-                return subscription
-            },
-            handles: []
-        )
+        guard var record = subscriptions else { return }
+        record.lastReceivedAt = lastReceivedAt
+        for index in record.subscriptions.indices {
+            record.subscriptions[index].lastDurableSequenceNumber =
+                sequenceNumbers[record.subscriptions[index].subscriptionID] ?? 0
+        }
         append(.subscriptions, record.encoded(table))
     }
 
     /// Writes down the states of all tags and the subscriptions, so that what lies before in the journal is not needed for
-    /// recovery any more.
+    /// recovery any more. Before the server has been reached in this run those of the run before: without them the next
+    /// run would take its new subscriptions for the first ones, and what lies between would be missed by nobody.
     func appendSnapshot() {
         append(.tagStates, TagStateRecord.encoded(table))
         if let openGap { append(.openGap, record(openGap).encoded()) }

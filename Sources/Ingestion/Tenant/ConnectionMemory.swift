@@ -16,16 +16,22 @@ struct TenantMemory {
         /// A break after which first values were awaited when the process ended.
         var openGap: OpenGapRecord?
 
+        /// The subscriptions with what has arrived since they were written down.
+        var continuedSubscriptions: SubscriptionsRecord? {
+            guard var record = subscriptions else { return nil }
+            record.lastReceivedAt = lastReceivedAt ?? record.lastReceivedAt
+            for index in record.subscriptions.indices {
+                if let last = sequenceNumbers[record.subscriptions[index].subscriptionID] {
+                    record.subscriptions[index].lastDurableSequenceNumber = last
+                }
+            }
+            return record
+        }
+
         /// What may be taken over from the server, if it is still the same one.
         func restorable(endpointURL: String) -> [RestoredSubscription] {
-            guard let subscriptions, subscriptions.endpointURL == endpointURL else { return [] }
-            return subscriptions.subscriptions.map { subscription in
-                var subscription = subscription
-                if let last = sequenceNumbers[subscription.subscriptionID] {
-                    subscription.lastDurableSequenceNumber = last
-                }
-                return subscription
-            }
+            guard let record = continuedSubscriptions, record.endpointURL == endpointURL else { return [] }
+            return record.subscriptions
         }
     }
 

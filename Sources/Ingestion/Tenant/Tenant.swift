@@ -631,6 +631,11 @@ actor Tenant {
         for (id, remembered) in dormant where connections[id] == nil {
             let states = remembered.states.map { (key: $0.key, state: $0.value) }
             await append(.tagStates, of: id, TagStateRecord(states: states).encoded())
+            // There after a start whose configuration has not been read yet.
+            if let gap = remembered.openGap { await append(.openGap, of: id, gap.encoded()) }
+            if let subscriptions = remembered.continuedSubscriptions {
+                await append(.subscriptions, of: id, subscriptions.encoded())
+            }
         }
         for running in connections.values {
             let intake = running.intake

@@ -120,6 +120,19 @@ class Tenant:
             ), f"{node} {micros} {value} is missing and in no open gap; {self.holes()}"
         return missing.total()
 
+    def wait_until_complete(self, server, timeout=120, watch=None):
+        """Until everything the server wrote is stored; what lacks at the deadline is told with the gaps that were recorded."""
+        try:
+            self.wait_for_count(server.status()["recorded"], timeout, watch)
+        except AssertionError as error:
+            missing, _ = self.differences(server)
+            times = sorted({micros for _, micros, _ in missing})
+            tags = {node for node, _, _ in missing}
+            raise AssertionError(
+                f"{error}; missing: {missing.total()} values of {len(tags)} tags at {len(times)} times, "
+                f"{times[:3]} to {times[-3:]}; {self.holes()}"
+            ) from None
+
     def wait_for_last_values(self, server, watch=None):
         """Until the newest value that the server wrote is stored, for every tag it has."""
         last = {server.node(name): (server.node(name), micros, value) for name, micros, value in server.record()}

@@ -1,0 +1,125 @@
+import FoundationEssentials
+import Journal
+import Logging
+import NIOCore
+import NIOPosix
+import OPCUAClient
+import Testing
+
+@testable import Ingestion
+
+/// What an intake leaves in a journal on a disk, read as the next run of the process would.
+@Suite struct ConnectionIntakeTests {
+    private static let connection = UUID()
+    private static let url = "opc.tcp://plc:4840"
+    private static let key = TagKey(wellID: UUID(), nodeID: "ns=2;s=a")
+    private static let state = TagState(sourceMicroseconds: 100, storedMicroseconds: 100, subMicroseconds: 0)
+
+    private final class Run {
+        let folder: String
+        let directory: JournalDirectory
+        let journal: TenantJournal
+        let intake: ConnectionIntake
+        /// What the journal told when it was opened.
+        private(set) var memory = TenantMemory()
+
+        init(folder: String, tenant: UUID, restoring memory: TenantMemory.Connection? = nil) throws {
+            self.folder = folder
+            directory = try JournalDirectory(JournalConfiguration(path: folder))
+            var found = TenantMemory()
+            journal = try directory.openJournal(tenant: tenant) { found.visit($0, $1) }.journal
+            self.memory = found
+            intake = ConnectionIntake(
+                connectionID: ConnectionIntakeTests.connection,
+                endpointURL: ConnectionIntakeTests.url,
+                eventLoop: MultiThreadedEventLoopGroup.singleton.next(),
+                journal: journal,
+                buffers: directory.buffers,
+                events: IntakeEvents(),
+                logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
+            )
+            intake.restore(memory ?? found.connection(ConnectionIntakeTests.connection))
+        }
+    }
+
+    /// What one run writes and the next one finds.
+    private func next(
+        after memory: TenantMemory.Connection,
+        _ body: @escaping @Sendable (ConnectionIntake) -> Void
+    ) async throws -> TenantMemory.Connection {
+        let folder = FileManager.default.temporaryDirectory.path + "/intake-test-\(UUID().uuidString)"
+        try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: false)
+        defer { try? FileManager.default.removeItem(atPath: folder) }
+        let tenant = UUID()
+        let run = try Run(folder: folder, tenant: tenant, restoring: memory)
+        let intake = run.intake
+        try await intake.eventLoop.submit { body(intake) }.get()
+        try await run.directory.close()
+        let later = try Run(folder: folder, tenant: tenant)
+        let found = later.memory.connection(Self.connection)
+        try await later.directory.close()
+        return found
+    }
+
+    private static func subscription(_ id: UInt32, handles: [UInt32] = [0]) -> RestoredSubscription {
+        RestoredSubscription(
+            subscriptionID: id,
+            publishingInterval: 500,
+            maximumKeepAliveCount: 10,
+            lifetimeCount: 1000,
+            handles: handles,
+            lastDurableSequenceNumber: 0
+        )
+    }
+
+    /// As an earlier run leaves it: a tag with a reading, received by a subscription.
+    private var remembered: TenantMemory.Connection {
+        var memory = TenantMemory.Connection()
+        memory.states = [Self.key: Self.state]
+        memory.lastReceivedAt = 120
+        memory.subscriptions = SubscriptionsRecord(
+            endpointURL: Self.url,
+            lastReceivedAt: 110,
+            subscriptions: [Self.subscription(7)],
+            handles: [(0, Self.key)]
+        )
+        memory.sequenceNumbers = [7: 31]
+        return memory
+    }
+
+    @Test func aSnapshotBeforeTheServerIsReachedKeepsTheSubscriptions() async throws {
+        let found = try await next(after: remembered) { $0.appendSnapshot() }
+        #expect(found.states[Self.key]?.storedMicroseconds == 100)
+        #expect(found.lastReceivedAt == 120)
+        #expect(found.restorable(endpointURL: Self.url).map(\.lastDurableSequenceNumber) == [31])
+        #expect(found.subscriptions?.handles.map(\.key) == [Self.key])
+    }
+
+    @Test func aSnapshotAfterwardsHasTheNewOnes() async throws {
+        let found = try await next(after: remembered) { intake in
+            intake.subscriptionsCreated([Self.subscription(8)])
+            intake.appendSnapshot()
+        }
+        #expect(found.restorable(endpointURL: Self.url).map(\.subscriptionID) == [8])
+    }
+
+    @Test func otherSubscriptionsThanBeforeAreABreak() async throws {
+        let found = try await next(after: remembered) { $0.subscriptionsCreated([Self.subscription(8)]) }
+        #expect(found.openGap?.cause == .subscriptionLost && found.openGap?.startedAt == 120)
+        #expect(found.openGap?.awaited == [Self.key: 100])
+    }
+
+    @Test func theSameSubscriptionsAreNone() async throws {
+        let found = try await next(after: remembered) { $0.subscriptionsCreated([Self.subscription(7)]) }
+        #expect(found.openGap == nil)
+        #expect(found.restorable(endpointURL: Self.url).map(\.lastDurableSequenceNumber) == [31])
+    }
+
+    @Test func theFirstSubscriptionsAreNone() async throws {
+        let found = try await next(after: TenantMemory.Connection()) { intake in
+            _ = intake.table.handle(for: Self.key)
+            intake.subscriptionsCreated([Self.subscription(1)])
+        }
+        #expect(found.openGap == nil && found.restorable(endpointURL: Self.url).count == 1)
+    }
+}
