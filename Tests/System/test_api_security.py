@@ -69,7 +69,12 @@ def test_mutual_tls_lets_in_only_valid_certificates(platform, tenant, make_daemo
             password="hunter2",
         )
         assert api.RemoveConnection(connection_id=connection).success
-    commands = [line for line in audit(daemon) if line["message"] == "audit: command"]
+    # A line may follow its answer.
+    def told():
+        lines = [line for line in audit(daemon) if line["message"] == "audit: command"]
+        return len(lines) >= 2 and lines
+
+    commands = eventually(told, "both are logged", watch=daemon.must_live)
     assert [(line["method"], line["result"], line["connection_id"], line["tenant_id"]) for line in commands] == [
         ("AddConnection", "OK", connection, tenant.id), ("RemoveConnection", "OK", connection, tenant.id),
     ]

@@ -144,7 +144,13 @@ class CounterServer:
 
     async def stop_server(self):
         await self.pause()
-        await self.server.stop()
+        try:
+            await asyncio.wait_for(self.server.stop(), 45)
+        except TimeoutError:
+            # Into the log of this process, which a failing test names.
+            for task in asyncio.all_tasks():
+                task.print_stack()
+            raise
         self.server = None
         return {}
 
