@@ -1,14 +1,15 @@
 """The management API's two kinds of clients: one generated from the original proto file, one from Proto/scada.proto.
 
-Both files declare the same names, so the second lives in a descriptor pool of its own.
+Both files declare the same names, so each has a descriptor pool of its own.
 """
 import importlib
 import pathlib
 import sys
 import tempfile
+import unittest.mock
 
 import grpc
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf import descriptor_pool
 from grpc_tools import protoc
 
 from .paths import ORIGINAL_PROTO, PROTO
@@ -18,74 +19,55 @@ _generated = {}
 CALL_TIMEOUT = 20
 
 
-def _protoc(*arguments):
-    status = protoc.main(["protoc", *[str(each) for each in arguments]])
-    assert status == 0, f"protoc {arguments} failed"
+def generated(proto):
+    """(messages, services): the modules that protoc and its gRPC plugin generate from a proto file."""
+    if proto not in _generated:
+        folder = tempfile.mkdtemp(prefix="scada-stubs-")
+        arguments = [f"-I{proto.parent}", f"--python_out={folder}", f"--grpc_python_out={folder}", str(proto)]
+        status = protoc.main(["protoc", *arguments])
+        assert status == 0, f"protoc {arguments} failed"
+        sys.path.insert(0, folder)
+        pool = descriptor_pool.DescriptorPool()
+        with unittest.mock.patch.object(descriptor_pool, "Default", lambda: pool):
+            _generated[proto] = tuple(importlib.import_module(proto.stem + suffix) for suffix in ("_pb2", "_pb2_grpc"))
+    return _generated[proto]
 
 
-def original():
-    """(messages, services): modules generated from the original proto, as the platform's own client has them."""
-    if "original" not in _generated:
-        folder = pathlib.Path(tempfile.mkdtemp(prefix="scada-stubs-"))
-        _protoc(f"-I{ORIGINAL_PROTO.parent}", f"--python_out={folder}", f"--grpc_python_out={folder}", ORIGINAL_PROTO)
-        sys.path.insert(0, str(folder))
-        names = ("scada_original_pb2", "scada_original_pb2_grpc")
-        _generated["original"] = tuple(importlib.import_module(name) for name in names)
-    return _generated["original"]
+class API:
+    """Calls the methods of a generated stub: `api.ListGaps(tenant_id=…)`, or with a message. Streams come as an iterator."""
 
-
-class FullAPI:
-    """Calls every method of Proto/scada.proto: `api.ListGaps(tenant_id=…)`. Stream answers come as an iterator."""
+    proto: pathlib.Path
 
     def __init__(self, channel, metadata=None):
-        if "full" not in _generated:
-            file = pathlib.Path(tempfile.mkdtemp(prefix="scada-descriptor-")) / "set"
-            _protoc(f"-I{PROTO.parent}", f"--descriptor_set_out={file}", "--include_imports", PROTO)
-            pool = descriptor_pool.DescriptorPool()
-            for each in descriptor_pb2.FileDescriptorSet.FromString(file.read_bytes()).file:
-                pool.Add(each)
-            _generated["full"] = pool
-        self._pool = _generated["full"]
-        self._channel = channel
+        self._messages, services = generated(self.proto)
+        self._stub = services.ScadaServiceStub(channel)
+        self.file = self._messages.DESCRIPTOR
+        self._service = self.file.services_by_name["ScadaService"]
         self._metadata = metadata
-        self._service = self._pool.FindServiceByName("scada.ScadaService")
 
     def message(self, name, /, **fields):
-        return message_factory.GetMessageClass(self._pool.FindMessageTypeByName(f"scada.{name}"))(**fields)
+        return getattr(self._messages, name)(**fields)
 
     def __getattr__(self, name):
-        method = self._service.methods_by_name.get(name)
-        if method is None:
-            raise AttributeError(name)
-        answer = message_factory.GetMessageClass(method.output_type)
-        make = self._channel.unary_stream if method.server_streaming else self._channel.unary_unary
-        call = make(
-            f"/scada.ScadaService/{name}",
-            request_serializer=lambda message: message.SerializeToString(),
-            response_deserializer=answer.FromString,
-        )
+        call = getattr(self._stub, name)
 
         def invoke(request=None, /, timeout=CALL_TIMEOUT, **fields):
-            request = request or self.message(method.input_type.name, **fields)
+            request = request or self.message(self._service.methods_by_name[name].input_type.name, **fields)
             return call(request, timeout=timeout, metadata=self._metadata)
 
         return invoke
 
 
-class OriginalAPI:
-    """The original client. `api.pb` has its messages; methods as in the generated stub."""
+class FullAPI(API):
+    """Knows every method and every field."""
 
-    def __init__(self, channel):
-        self.pb, services = original()
-        self._stub = services.ScadaServiceStub(channel)
+    proto = PROTO
 
-    def __getattr__(self, name):
-        method = getattr(self._stub, name)
 
-        def invoke(request=None, **fields):
-            return method(request or getattr(self.pb, f"{name}Request")(**fields), timeout=CALL_TIMEOUT)
+class OriginalAPI(API):
+    """Knows the original methods and fields, as the platform's own client does."""
 
-        return invoke
+    proto = ORIGINAL_PROTO
 
 
 def fails_with(code, call, *mentions):
