@@ -130,6 +130,20 @@ def test_wrong_tokens_are_refused_logged_and_counted(platform, make_daemon, tmp_
         lines = [line for line in audit(daemon) if line.get("result") == code]
         assert len(lines) == number and all(line["message"] == "audit: call refused" for line in lines)
         assert all(line["method"] == "QueryReadings" and line["peer"] for line in lines)
-    for secret in ("mine-token", "guessed-token", "bWluZS10b2tlbg=="):
+    # Commands too, each with what it was about.
+    own, connection = client(("authorization", "Bearer mine-token")), str(uuid.uuid4())
+    fails_with(grpc.StatusCode.PERMISSION_DENIED, lambda: own.AddConnection(
+        connection_id=connection, tenant_id=theirs.id, endpoint_url="opc.tcp://127.0.0.1:9", username="u", password="hunter2",
+    ))
+    assert theirs.value("SELECT count(*) FROM scada_connections") == 0
+    commands = eventually(
+        lambda: [line for line in audit(daemon) if line["message"] == "audit: command failed"], "it is logged",
+        watch=daemon.must_live,
+    )
+    assert [(line["method"], line["result"], line["tenant_id"], line["connection_id"]) for line in commands] == [
+        ("AddConnection", "PERMISSION_DENIED", theirs.id, connection)
+    ]
+    assert daemon.scrape().total("scada_grpc_calls_total", method="AddConnection", code="PERMISSION_DENIED") == 1
+    for secret in ("hunter2", "mine-token", "guessed-token", "bWluZS10b2tlbg=="):
         assert secret not in daemon.log_text()
     assert client(("authorization", "Bearer mine-token")).HealthCheck().active_tenants == 1
