@@ -1,6 +1,7 @@
 """The methods that came after the original five: lists of connections and gaps, probes of OPC UA servers, long texts."""
 import datetime
 import hashlib
+import time
 import uuid
 
 import grpc
@@ -22,7 +23,9 @@ def listed(api, tenant, **more):
     return {each.connection_id: each for each in api.ListConnections(tenant_id=tenant.id, **more).connections}
 
 
-def test_connections_are_listed_in_every_state(tenant, running, make_server):
+def test_connections_are_listed_in_every_state(tenant, daemon, make_server):
+    running = daemon.start(REPLICA_ID="north-1")
+    started = time.time_ns() // 1_000
     server = make_server(4)
     good = str(tenant.add_connection(server))
     down = str(tenant.add_connection(server, url="opc.tcp://127.0.0.1:9/nobody"))
@@ -44,6 +47,22 @@ def test_connections_are_listed_in_every_state(tenant, running, make_server):
     assert found[down].state in ("connecting", "waiting to reconnect", "down")
     assert "security" in found[invalid].last_error and found[invalid].is_enabled
     assert found[disabled].state == "disabled" and not found[disabled].is_enabled and found[disabled].tags_total == 4
+
+    assert {each: found[each].owner for each in found} == {good: "north-1", down: "north-1", invalid: "", disabled: ""}
+    now = time.time_ns() // 1_000
+    assert all(started <= found[each].last_error_at_micros <= now for each in (down, invalid))
+    assert all(not found[each].last_error and not found[each].last_error_at_micros for each in (good, disabled))
+    assert started <= found[invalid].state_since_micros <= found[invalid].last_error_at_micros
+    # It does not become younger with the next look at the configuration, which brings another connection.
+    later = str(tenant.add_connection(server, security_mode="Sign", security_policy="None"))
+    again = eventually(
+        lambda: later in (now := listed(running.api, tenant)) and now[later].state == "invalid" and now,
+        "the other invalid connection is listed", watch=running.must_live,
+    )
+    assert again[invalid].last_error_at_micros == found[invalid].last_error_at_micros
+    assert again[later].last_error_at_micros > found[invalid].last_error_at_micros
+    tenant.sql.execute("DELETE FROM tag_mappings WHERE connection_id = %s", [later])
+    tenant.sql.execute("DELETE FROM scada_connections WHERE id = %s", [later])
 
     only = running.api.ListConnections(tenant_id=tenant.id, connection_id=down).connections
     assert [each.connection_id for each in only] == [down]

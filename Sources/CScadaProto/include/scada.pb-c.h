@@ -528,7 +528,8 @@ struct  Scada__ConnectionStatus
   double publishing_interval_ms;
   protobuf_c_boolean is_enabled;
   /*
-   * The replica that holds the connection; empty = this one, or none.
+   * REPLICA_ID, or the host name, of the daemon that runs the connection. Empty while none does: "disabled", "invalid", or
+   * not started yet.
    */
   char *owner;
 };

@@ -483,7 +483,7 @@ actor Tenant {
             logger.warning("configuration: \(problem)")
         }
         reportedProblems = present
-        shared.state.withLock { $0.problems = problems }
+        shared.set(problems: problems)
     }
 
     private func publish() {

@@ -27,6 +27,8 @@ package final class TenantShared: Sendable {
         var writer: TenantWriter?
         var running: [UUID: Running] = [:]
         var problems: [RowProblem] = []
+        /// When each of them was seen first, microseconds since 1970.
+        var problemsSince: [RowProblem: Int64] = [:]
         /// Why the configuration could not be read.
         var configurationError: StoreError?
         var hasConfiguration = false

@@ -139,7 +139,9 @@ extension DaemonBackend {
             status.state = "disabled"
         } else if let problem = tenant.problem(ofConnection: stored.record.id) {
             status.state = "invalid"
-            status.lastError = problem
+            status.lastError = problem.text
+            status.lastErrorAtMicros = problem.since
+            status.stateSinceMicros = problem.since
         } else {
             status.state = "starting"
         }
