@@ -49,18 +49,33 @@ struct ReadingsStatement {
             }
         }
         if let tags { conditions.append("tag_node_id = ANY (\(tags))") }
+        var skipped: Int64 = 0
+        var isSkipped = ""
         if let token {
             let instant = add(.timestamp(microsecondsSince2000: token.timestamp))
             let tag = add(.text(token.key))
             let beyond = query.ascending ? ">" : "<"
             conditions.append("\(time) \(beyond)= \(instant)")
-            conditions.append("(\(time) \(beyond) \(instant) OR tag_node_id COLLATE \"C\" \(beyond)= \(tag)::text)")
+            // A roll-up has one row of a key; of readings several may have it, and some of them been given out.
+            let from = query.resolution == .raw ? beyond + "=" : beyond
+            conditions.append("(\(time) \(beyond) \(instant) OR tag_node_id COLLATE \"C\" \(from) \(tag)::text)")
+            if query.resolution == .raw {
+                skipped = min(token.skip, .max - Int64(limit) - 1)
+                isSkipped = "place <= \(skipped) AND \(time) = \(instant) AND tag_node_id COLLATE \"C\" = \(tag)::text"
+            }
         }
         sql = "SELECT \(columns) FROM \(source)"
         if !conditions.isEmpty { sql += " WHERE " + conditions.joined(separator: " AND ") }
-        sql += " ORDER BY \(time) \(direction), tag_node_id COLLATE \"C\" \(direction)\(ties) LIMIT \(limit + 1)"
-        // Rows with the very key of the last page's end: those already given out, in the same order as then.
-        if let token, token.skip > 0 { sql += " OFFSET \(token.skip)" }
+        sql += " ORDER BY \(time) \(direction), tag_node_id COLLATE \"C\" \(direction)\(ties)"
+        sql += " LIMIT \(skipped + Int64(limit) + 1)"
+        // Rows with the very key of the last page's end: those already given out, in the same order as then. Not by OFFSET:
+        // they may have been deleted since, and it would leave out others instead.
+        if skipped > 0 {
+            sql = """
+                SELECT \(columns) FROM (SELECT *, row_number() OVER () AS place FROM (\(sql)) AS page) AS numbered
+                WHERE NOT (\(isSkipped))
+                """
+        }
         // A window without an order takes the rows as they come, and octet_length does not fetch long values.
         if query.resolution == .raw, maxTextBytes < .max {
             let bytes = "coalesce(octet_length(value_text), 0)"

@@ -133,6 +133,51 @@ def test_readings_of_some_tags_only(served):
     assert {each.tag_node_id for each in only} == {"ns=2;s=B"} and len(only) == 10
 
 
+@pytest.mark.parametrize("ascending", [False, True])
+def test_pages_cut_through_readings_of_one_moment(served, ascending):
+    tenant, daemon = served
+    well = str(uuid.uuid4())
+    # One tag has 25 readings at the same moment, more than three pages of them; texts make pages end early too.
+    tenant.sql.execute(
+        "INSERT INTO scada_readings (timestamp, well_id, tag_node_id, value, quality, value_text)"
+        " SELECT to_timestamp(%s + CASE WHEN number BETWEEN 10 AND 34 THEN 10 ELSE number END), %s, 'ns=2;s=A', number, 'Good',"
+        " CASE WHEN number %% 5 = 0 THEN repeat('x', 900000) END FROM generate_series(0, 44) AS number", [BASE, well],
+    )
+    asked = {"tenant_id": tenant.id, "well_id": well, "limit": 7, "ascending": ascending}
+    seen, token, pages = [], "", 0
+    while pages == 0 or token:
+        page = daemon.api.QueryReadings(**asked, page_token=token)
+        assert 0 < len(page.readings) <= 7
+        seen += [(each.timestamp, each.value) for each in page.readings]
+        token, pages = page.next_page_token, pages + 1
+        assert pages < 45
+    assert [at for at, _ in seen] == sorted((at for at, _ in seen), reverse=not ascending)
+    assert sorted(value for _, value in seen) == list(range(45)), "each once"
+    streamed = [(each.timestamp, each.value) for page in daemon.api.StreamReadings(**asked) for each in page.readings]
+    assert streamed == seen
+
+
+@pytest.mark.both_databases
+def test_pages_of_roll_ups_give_each_bucket_once(tenant, running):
+    well = str(uuid.uuid4())
+    store_rows(tenant, well, seconds=10 * 3600, tags=("ns=2;s=A", "ns=2;s=b", "ns=2;s=Ä"))
+
+    def buckets(**more):
+        page = running.api.QueryReadings(tenant_id=tenant.id, well_id=well, resolution=1, **more)
+        return [(each.timestamp, each.tag_node_id, each.count) for each in page.readings], page.next_page_token
+
+    for ascending in (False, True):
+        whole, _ = buckets(ascending=ascending)
+        assert len(set(whole)) == 30 and {count for _, _, count in whole} == {3600}
+        for limit in (1, 7):
+            seen, token = [], None
+            while token != "":
+                page, token = buckets(ascending=ascending, limit=limit, page_token=token or "")
+                seen += page
+                assert len(seen) <= 30
+            assert seen == whole
+
+
 def add_request(api, tenant, server, connection, names=None):
     names = server.names if names is None else names
     return api.message(

@@ -2,6 +2,7 @@
 import concurrent.futures
 import os
 import random
+import socket
 import threading
 import time
 import uuid
@@ -66,6 +67,7 @@ def bad_requests(tenant):
         yield "QueryReadings", {"tenant_id": tenant.id, "well_id": well, "tag_node_ids": [node]}, "tag_node_ids[0]"
     for fields, named in [
         ({"security_mode": "Encrypted"}, "security_mode"), ({"security_policy": "Basic999"}, "security_policy"),
+        ({"security_mode": SQL}, "security_mode"), ({"security_policy": SQL}, "security_policy"),
         ({"security_mode": "Sign"}, "security_policy"), ({"username": "x" * 1025}, "username"),
         ({"username": "u", "password": "x" * 1025}, "password"), ({"password": "alone"}, "password"),
         ({"name": "x" * 257}, "name"), ({"publishing_interval_ms": -1}, "publishing_interval_ms"),
@@ -95,6 +97,7 @@ def bad_requests(tenant):
     for method in ("ListConnections", "ListGaps"):
         for fields, named in [
             ({"limit": -1}, "limit"), ({"limit": 1_001}, "limit"), ({"page_token": "forged"}, "page_token"),
+            ({"page_token": SQL}, "page_token"),
         ]:
             yield method, {"tenant_id": tenant.id} | fields, named
     yield "ListGaps", {"tenant_id": tenant.id, "start_time": 2, "end_time": 1}, "end_time"
@@ -106,7 +109,8 @@ def bad_requests(tenant):
         yield method, {"tenant_id": tenant.id, "target": target | {"connection_id": well}}, "target.endpoint_url"
     for fields, named in [
         ({"max_depth": 33}, "max_depth"), ({"max_depth": -1}, "max_depth"), ({"limit": 10_001}, "limit"),
-        ({"node_id": "x"}, "node_id"), ({"filter": "x" * 257}, "filter"), ({"page_token": "a b"}, "page_token"),
+        ({"node_id": "x"}, "node_id"), ({"node_id": SQL}, "node_id"), ({"filter": "x" * 257}, "filter"),
+        ({"page_token": "a b"}, "page_token"), ({"page_token": SQL}, "page_token"),
     ]:
         yield "BrowseNodes", {"tenant_id": tenant.id, "target": target} | fields, named
 
@@ -138,6 +142,35 @@ def test_a_page_token_belongs_to_its_query(tenant, running):
     for changed in ({"ascending": True}, {"well_id": str(uuid.uuid4())}, {"tag_node_ids": ["i=1"]}, {"resolution": 1},
                     {"end_time": 9}):
         fails_with(INVALID, lambda: api.QueryReadings(**asked | changed, page_token=token), "page_token")
+
+
+def test_a_page_token_outlives_the_row_it_points_to(tenant, running, make_server):
+    api, well = running.api, str(uuid.uuid4())
+    tenant.sql.execute(
+        "INSERT INTO scada_readings (timestamp, well_id, tag_node_id, value, quality)"
+        " SELECT to_timestamp(second), %s, 'i=1', second, 'Good' FROM generate_series(1, 10) AS second", [well],
+    )
+    tenant.sql.execute(
+        "INSERT INTO scada_gaps (id, connection_id, started_at, ended_at, cause)"
+        " SELECT gen_random_uuid(), gen_random_uuid(), to_timestamp(second), to_timestamp(second), 'test'"
+        " FROM generate_series(1, 10) AS second"
+    )
+    server = make_server(1)
+    connections = sorted(str(tenant.add_connection(server, is_enabled=False)) for _ in range(4))
+
+    readings = api.QueryReadings(tenant_id=tenant.id, well_id=well, limit=4).next_page_token
+    gaps = api.ListGaps(tenant_id=tenant.id, limit=4).next_page_token
+    listed = api.ListConnections(tenant_id=tenant.id, limit=2).next_page_token
+    tenant.sql.execute("DELETE FROM scada_readings WHERE value BETWEEN 6 AND 8")
+    tenant.sql.execute("DELETE FROM scada_gaps WHERE started_at BETWEEN to_timestamp(6) AND to_timestamp(8)")
+    tenant.sql.execute("UPDATE scada_connections SET deleted_at = now() WHERE id = ANY (%s)", [connections[:3]])
+
+    answer = api.QueryReadings(tenant_id=tenant.id, well_id=well, limit=4, page_token=readings)
+    assert [each.value for each in answer.readings] == [5, 4, 3, 2]
+    answer = api.ListGaps(tenant_id=tenant.id, limit=4, page_token=gaps)
+    assert [each.started_at_micros for each in answer.gaps] == [each * 1_000_000 for each in (5, 4, 3, 2)]
+    answer = api.ListConnections(tenant_id=tenant.id, limit=2, page_token=listed)
+    assert [each.connection_id for each in answer.connections] == connections[3:] and not answer.next_page_token
 
 
 def test_decades_are_paged_and_absurd_ranges_are_answered(tenant, running):
@@ -186,6 +219,11 @@ def test_ten_thousand_tags_in_one_call(tenant, running):
     assert tenant.value("SELECT count(*) FROM tag_mappings WHERE deleted_at IS NULL") == 10_000
     listed = running.api.ListConnections(tenant_id=tenant.id).connections
     assert [each.tags_total for each in listed] == [10_000]
+    # No REPLICA_ID: the host's name.
+    eventually(
+        lambda: [each.owner for each in running.api.ListConnections(tenant_id=tenant.id).connections] == [socket.gethostname()],
+        "the connection runs", watch=running.must_live,
+    )
 
 
 def raw_call(daemon, method, data, timeout=20):
