@@ -1,11 +1,11 @@
-import Journal
-import OPCUACodec
+package import Journal
+package import OPCUACodec
 
 /// Turns DataChangeNotifications into finished COPY rows, in place: no object, no allocation and no reference count per
 /// value on the way of a number.
 ///
 /// Belongs to the connection's event loop.
-struct ReadingEncoder {
+package struct ReadingEncoder {
     /// Figures of what went through; written on the event loop, copied out for others.
     struct Figures: Equatable {
         /// Rows made.
@@ -41,10 +41,10 @@ struct ReadingEncoder {
 
     let structures = StructureText()
 
-    init(table: TagTable) { self.table = table }
+    package init(table: TagTable) { self.table = table }
 
     /// A new notification begins.
-    mutating func begin() {
+    package mutating func begin() {
         table.begin()
         figuresBefore = figures
         earliest = .max
@@ -83,7 +83,7 @@ struct ReadingEncoder {
     /// Appends the rows of one encoded DataChangeNotification (Part 4, 7.25.2) to `rows`.
     ///
     /// - Parameter receivedAt: microseconds since 1970; the timestamp of values that carry none.
-    mutating func encode(
+    package mutating func encode(
         _ body: UnsafeRawBufferPointer,
         receivedAt: Int64,
         into rows: RowBuffer
@@ -328,10 +328,7 @@ struct ReadingEncoder {
         if slot.pointee.flags != 0 || status & 0x0480 != 0 {
             guard rareCase(handle, microseconds, number, status) else { return }
         }
-        if slot.pointee.epoch != table.epoch {
-            slot.pointee.before = slot.pointee.now
-            slot.pointee.epoch = table.epoch
-        }
+        table.willChange(slot)
         slot.pointee.now = TagState(
             sourceMicroseconds: microseconds,
             storedMicroseconds: stored,

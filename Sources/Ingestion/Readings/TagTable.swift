@@ -13,15 +13,14 @@ package struct TagKey: Hashable, Sendable {
     }
 }
 
-/// Everything the hot path needs of a tag, in one piece of memory.
+/// Everything the hot path needs of a tag, in one piece of memory: a cache line. With tens of thousands of tags each value's
+/// tag has left the cache since its last value, and what is touched of it is what the value costs.
 struct TagSlot {
     /// The row up to the timestamp's bytes; nil where the handle stands for no tag.
     var prefix: UnsafeMutableRawPointer?
     var prefixLength: Int32
     /// Bits of ``Flag``; zero on the fast path.
     var flags: UInt32
-    /// The state before the notification `epoch`, and the state now.
-    var before: TagState
     var now: TagState
     /// The notification in which `now` was last changed.
     var epoch: UInt64
@@ -47,11 +46,11 @@ struct TagSlot {
 ///
 /// Belongs to the connection's event loop, which alone touches it, but for ``Counts``. A notification either changes the
 /// states of all its tags or of none: ``begin()`` starts one, ``revert()`` takes it back.
-final class TagTable {
+package final class TagTable {
     /// Readings received by tag; read by any thread.
     final class Counts: Sendable {
         private let chunks = Mutex<[Chunk]>([])
-        static let chunkSize = 1024
+        static let chunkSize = 128
 
         final class Chunk: @unchecked Sendable {
             let values: UnsafeMutablePointer<Atomic<UInt64>>
@@ -90,7 +89,17 @@ final class TagTable {
         }
     }
 
+    /// States as they were before the present notification, of the tags it has changed so far: at most one for each tag.
+    private struct Undo {
+        var entries: UnsafeMutablePointer<(handle: Int, state: TagState)>
+        var count = 0
+        var capacity: Int
+    }
+
     private(set) var slots: UnsafeMutablePointer<TagSlot>
+    /// Behind a pointer, so that noting a state costs no exclusivity check.
+    private let undo: UnsafeMutablePointer<Undo>
+    private var prefixes = PrefixStore()
     /// Handles are below this.
     private(set) var count = 0
     private var capacity: Int
@@ -101,20 +110,30 @@ final class TagTable {
     /// Keeps the counters alive that the slots point to.
     private var countChunks: [Counts.Chunk] = []
 
-    init() {
+    package init() {
         capacity = 64
-        slots = .allocate(capacity: capacity)
+        slots = TagTable.allocate(capacity)
+        undo = .allocate(capacity: 1)
+        undo.initialize(to: Undo(entries: .allocate(capacity: 16), capacity: 16))
     }
 
     deinit {
-        for handle in 0..<count { slots[handle].prefix?.deallocate() }
         slots.deallocate()
+        undo.pointee.entries.deallocate()
+        undo.deallocate()
+        prefixes.deallocate()
+    }
+
+    /// None of them lies on two cache lines.
+    private static func allocate(_ capacity: Int) -> UnsafeMutablePointer<TagSlot> {
+        UnsafeMutableRawPointer.allocate(byteCount: capacity * MemoryLayout<TagSlot>.stride, alignment: 64)
+            .bindMemory(to: TagSlot.self, capacity: capacity)
     }
 
     // MARK: Tags
 
     /// The handle of a tag, made when there is none yet.
-    func handle(for key: TagKey) -> UInt32 {
+    package func handle(for key: TagKey) -> UInt32 {
         if let known = handles[key] { return known }
         // A handle is never used for another tag within a run: late notifications of a removed item must not be
         // attributed to a new one.
@@ -138,7 +157,7 @@ final class TagTable {
 
     private func assign(_ handle: UInt32, to key: TagKey) {
         grow(to: Int(handle) + 1)
-        let prefix = RowFormat.prefix(of: key)
+        let prefix = prefixes.add(key)
         slots[Int(handle)].prefix = prefix.baseAddress
         slots[Int(handle)].prefixLength = Int32(prefix.count)
         keys[Int(handle)] = key
@@ -148,7 +167,7 @@ final class TagTable {
     private func grow(to wanted: Int) {
         if wanted > capacity {
             let larger = max(wanted, capacity * 2)
-            let moved = UnsafeMutablePointer<TagSlot>.allocate(capacity: larger)
+            let moved = TagTable.allocate(larger)
             moved.moveInitialize(from: slots, count: count)
             slots.deallocate()
             slots = moved
@@ -162,7 +181,6 @@ final class TagTable {
                     prefix: nil,
                     prefixLength: 0,
                     flags: TagSlot.Flag.isUnknown,
-                    before: TagState(),
                     now: TagState(),
                     epoch: 0,
                     received: countChunks[chunk].values + index
@@ -183,15 +201,40 @@ final class TagTable {
     // MARK: Notifications
 
     /// The changes from here on belong to a new notification; those before stand.
-    func begin() { epoch &+= 1 }
+    func begin() {
+        epoch &+= 1
+        undo.pointee.count = 0
+    }
+
+    /// The present notification is about to change the tag's state.
+    @inline(__always)
+    func willChange(_ slot: UnsafeMutablePointer<TagSlot>) {
+        guard slot.pointee.epoch != epoch else { return }
+        slot.pointee.epoch = epoch
+        if undo.pointee.count == undo.pointee.capacity { growUndo() }
+        (undo.pointee.entries + undo.pointee.count).initialize(to: (slot - slots, slot.pointee.now))
+        undo.pointee.count &+= 1
+    }
+
+    @inline(never)
+    private func growUndo() {
+        let larger = undo.pointee.capacity * 2
+        let moved = UnsafeMutablePointer<(handle: Int, state: TagState)>.allocate(capacity: larger)
+        moved.moveInitialize(from: undo.pointee.entries, count: undo.pointee.count)
+        undo.pointee.entries.deallocate()
+        undo.pointee.entries = moved
+        undo.pointee.capacity = larger
+    }
 
     /// Takes back what the present notification changed.
     func revert() {
-        for handle in 0..<count where slots[handle].epoch == epoch {
-            slots[handle].now = slots[handle].before
+        for index in 0..<undo.pointee.count {
+            let (handle, state) = undo.pointee.entries[index]
+            slots[handle].now = state
             slots[handle].epoch = 0
-            if slots[handle].now == TagState() { slots[handle].flags |= TagSlot.Flag.isUnknown }
+            if state == TagState() { slots[handle].flags |= TagSlot.Flag.isUnknown }
         }
+        undo.pointee.count = 0
     }
 
     func state(of handle: UInt32) -> TagState? {
