@@ -28,14 +28,6 @@ extension ClientChannel {
         }
     }
 
-    /// Takes back a message that is done with, to put the next together in its memory.
-    func recycle(_ message: consuming ByteBuffer) {
-        guard failure == nil, message.storageCapacity <= 1 << 20 else { return }
-        // Keeps its memory only where nobody else refers to it.
-        message.clear(minimumCapacity: 0)
-        if message.capacity > spare?.capacity ?? 0 { spare = message }
-    }
-
     private func received(_ chunk: inout ByteBuffer) {
         let type = chunk.getString(at: chunk.readerIndex, length: 3) ?? ""
         switch TransportStateMachine.MessageType(rawValue: type) {
@@ -107,7 +99,7 @@ extension ClientChannel {
                 )
             }
             if assembling[id] == nil {
-                assembling[id] = spare.take() ?? context?.channel.allocator.buffer(capacity: 4 * chunk.readableBytes)
+                assembling[id] = MessagePool.shared.take(capacity: 3 * chunk.readableBytes)
             }
             assembling[id]?.writeBuffer(&chunk)
         case .abort:

@@ -42,8 +42,6 @@ final class ClientChannel: ChannelInboundHandler {
     /// Messages of which some chunks have come, by request id.
     var assembling: [UInt32: ByteBuffer] = [:]
     var assemblingBytes = 0
-    /// Empty memory for the next message of several chunks.
-    var spare: ByteBuffer?
     var pending: [UInt32: Pending] = [:]
     var openRequestID: UInt32?
 
@@ -319,7 +317,6 @@ final class ClientChannel: ChannelInboundHandler {
         openTimer = nil
         renewTimer = nil
         partial = nil
-        spare = nil
         assembling = [:]
         let waiting = pending
         pending = [:]

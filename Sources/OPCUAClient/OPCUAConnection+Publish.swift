@@ -171,7 +171,7 @@ extension OPCUAConnection {
 
     private func recycle(_ work: consuming PumpWork) {
         guard case .notification(let body, _, _) = consume work else { return }
-        session.channel?.recycle(body)
+        MessagePool.shared.put(body)
     }
 
     private func process(
