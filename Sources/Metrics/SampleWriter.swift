@@ -30,6 +30,12 @@ package struct SampleWriter {
         number(value)
     }
 
+    package mutating func sample(renderedLabels: ArraySlice<UInt8>, _ value: UInt64) {
+        begin()
+        output.append(contentsOf: renderedLabels)
+        number(value)
+    }
+
     package mutating func sample(renderedLabels: [UInt8], _ value: Double) {
         begin()
         output.append(contentsOf: renderedLabels)

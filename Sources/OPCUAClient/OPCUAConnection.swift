@@ -83,12 +83,15 @@ package actor OPCUAConnection {
         reverse: ReverseListener? = nil,
         jitterSeed: UInt64? = nil
     ) {
-        self.configuration = configuration
+        // The batcher holds the items; everything else does without.
+        var common = configuration
+        common.items = []
+        self.configuration = common
         self.eventLoop = eventLoop
         self.consumer = consumer
         self.logger = logger
         session = ClientSession(
-            configuration: configuration,
+            configuration: common,
             security: security,
             eventLoop: eventLoop,
             limits: limits,
@@ -111,8 +114,6 @@ package actor OPCUAConnection {
             maximum: .milliseconds(configuration.maximumReconnectDelay),
             seed: jitterSeed ?? UInt64.random(in: .min ... .max)
         )
-        // The batcher holds them from here on.
-        self.configuration.items = []
     }
 
     // MARK: Life

@@ -77,7 +77,8 @@ package struct TenantRegistry: Sendable {
         }
     }
 
-    /// The enabled, undeleted connections with their enabled, undeleted tags, both by id.
+    /// The enabled, undeleted connections by id, with their enabled, undeleted tags by well and node: in this order a server is
+    /// asked for them and usually reports them, so that rows come in the order of the table's index.
     package func configuration(
         of tenant: DatabaseURL,
         timeout: Duration = .seconds(60)
@@ -99,7 +100,7 @@ package struct TenantRegistry: Sendable {
                 FROM tag_mappings t JOIN scada_connections c ON c.id = t.connection_id
                 WHERE coalesce(c.is_enabled, true) AND c.deleted_at IS NULL
                   AND coalesce(t.is_enabled, true) AND t.deleted_at IS NULL
-                ORDER BY t.id
+                ORDER BY t.connection_id, t.well_id, t.opc_node_id, t.id
                 """
             )
             try connection.commit()
@@ -184,6 +185,13 @@ package struct TenantRegistry: Sendable {
                     deadbandPercent: tags.double(row, 10)
                 )
             )
+        }
+        // Without the room they grew into, as they are kept.
+        for place in configuration.connections.indices {
+            let tags = configuration.connections[place].tags
+            configuration.connections[place].tags = Array(unsafeUninitializedCapacity: tags.count) { room, count in
+                count = room.initialize(fromContentsOf: tags)
+            }
         }
         return configuration
     }

@@ -208,8 +208,9 @@ package final class ConnectionIntake: NotificationConsumer, @unchecked Sendable 
         let items = tags.map { tag in
             let handle = table.handle(for: tag.key)
             // Another deadband: the server is asked again whether it applies it.
-            if let before = deadbands.updateValue(tag.deadband, forKey: handle), before != tag.deadband {
+            if deadbands[handle, default: .none] != tag.deadband {
                 encoder.filter(handle, deadband: 0)
+                deadbands[handle] = tag.deadband == .none ? nil : tag.deadband
             }
             return MonitoredItemSpecification(
                 handle: handle,

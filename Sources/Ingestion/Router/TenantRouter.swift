@@ -66,7 +66,7 @@ package actor TenantRouter: Service {
 
     /// The active tenants.
     package nonisolated var tenantList: [TenantShared] {
-        published.withLock { Array($0.tenants.values) }.sorted { $0.id.uuidString < $1.id.uuidString }
+        published.withLock { Array($0.tenants.values) }.sorted { $0.id < $1.id }
     }
 
     package nonisolated func tenant(_ id: UUID) -> TenantShared? { published.withLock { $0.tenants[id] } }
@@ -82,9 +82,10 @@ package actor TenantRouter: Service {
             ]
         }
         // One tenant's trouble must not take the daemon out of service for the others.
-        let snapshots = tenantList.map { $0.snapshot() }
-        if snapshots.contains(where: { $0.state == .running }) { return [] }
-        return snapshots.map { "tenant \($0.name): \($0.reason)" }
+        // Asked twice a second: the first that runs is looked at, as a rule, and not a thousand.
+        let tenants = published.withLock { Array($0.tenants.values) }
+        if tenants.contains(where: { $0.snapshot().state == .running }) { return [] }
+        return tenantList.map { $0.snapshot() }.map { "tenant \($0.name): \($0.reason)" }
     }
 
     /// Why the tenants are not known; nil when they are.

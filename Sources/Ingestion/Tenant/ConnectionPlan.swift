@@ -90,6 +90,7 @@ package struct ConnectionPlan: Sendable {
             configuration.publishingInterval = Double(interval)
         }
         tags = []
+        tags.reserveCapacity(record.tags.count)
         problems = []
         var seen: Set<TagKey> = []
         for tag in record.tags {

@@ -446,6 +446,12 @@ actor Tenant {
         var problems = configuration.problems
         var plans: [UUID: (record: ConnectionRecord, plan: ConnectionPlan)] = [:]
         for record in configuration.connections {
+            // Nearly always: the same as at the last poll, of which what is kept already serves.
+            if let running = connections[record.id], running.record == record {
+                problems += running.plan.problems
+                plans[record.id] = (running.record, running.plan)
+                continue
+            }
             do throws(RowProblem) {
                 let plan = try ConnectionPlan(
                     record,

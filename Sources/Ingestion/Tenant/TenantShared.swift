@@ -131,7 +131,7 @@ package final class TenantShared: Sendable {
             connections: state.running.values.map {
                 Self.snapshot($0, silentTags: state.silent[$0.record.id]?.count ?? 0)
             }
-            .sorted { $0.id.uuidString < $1.id.uuidString },
+            .sorted { $0.id < $1.id },
             problems: state.problems.map(\.description)
         )
         if let journal = state.journal, case let current = journal.currentState, current != .open {

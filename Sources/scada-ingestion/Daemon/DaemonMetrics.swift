@@ -66,7 +66,7 @@ struct DaemonMetrics: Sendable {
                         }
                     }
                     let id = tenant.id.uuidString.lowercased()
-                    for (well, count) in wells.sorted(by: { $0.key.uuidString < $1.key.uuidString }) {
+                    for (well, count) in wells.sorted(by: { $0.key < $1.key }) {
                         writer.sample([id, well.uuidString.lowercased()], count)
                     }
                 }
@@ -157,24 +157,45 @@ struct DaemonMetrics: Sendable {
 /// Labels of very many series, rendered once.
 private final class SeriesLabels: Sendable {
     private let names: [String]
-    private let rendered = Mutex<[ObjectIdentifier: [[UInt8]]]>([:])
+    private let rendered = Mutex<[ObjectIdentifier: Rendered]>([:])
+
+    /// One text after the other in one piece of memory: a hundred thousand arrays would take as much again.
+    private struct Rendered {
+        var text: [UInt8] = []
+        /// Where each ends.
+        var ends: [Int] = []
+    }
 
     init(names: [String]) { self.names = names }
 
     func write(_ series: TagCounts, _ tenant: UUID, _ writer: inout SampleWriter) {
-        let labels = rendered.withLock { rendered -> [[UInt8]] in
-            if let known = rendered[series.id], known.count == series.keys.count { return known }
-            let tenant = tenant.uuidString.lowercased()
-            let made = series.keys.map { key -> [UInt8] in
-                guard let key else { return [] }
-                return SampleWriter.renderLabels(names, [tenant, key.wellID.uuidString.lowercased(), key.nodeID])
-            }
+        let labels = rendered.withLock { rendered -> Rendered in
+            if let known = rendered[series.id], known.ends.count == series.keys.count { return known }
+            let made = render(series.keys, tenant.uuidString.lowercased())
             if rendered.count > 4096 { rendered = [:] }
             rendered[series.id] = made
             return made
         }
-        for (index, text) in labels.enumerated() where !text.isEmpty {
-            writer.sample(renderedLabels: text, series.value(index))
+        var start = 0
+        for (index, end) in labels.ends.enumerated() {
+            if end > start { writer.sample(renderedLabels: labels.text[start..<end], series.value(index)) }
+            start = end
         }
+    }
+
+    private func render(_ keys: [TagKey?], _ tenant: String) -> Rendered {
+        var made = Rendered()
+        made.ends.reserveCapacity(keys.count)
+        for (index, key) in keys.enumerated() {
+            if let key {
+                let labels = [tenant, key.wellID.uuidString.lowercased(), key.nodeID]
+                let text = SampleWriter.renderLabels(names, labels)
+                // The others are about as long.
+                if index == 0 { made.text.reserveCapacity((text.count + 4) * keys.count) }
+                made.text += text
+            }
+            made.ends.append(made.text.count)
+        }
+        return made
     }
 }
