@@ -18,3 +18,10 @@ void callocator_tune(int arenas, int large_block, int trim)
 	(void)trim;
 #endif
 }
+
+void callocator_trim(void)
+{
+#ifdef __GLIBC__
+	(void)malloc_trim(0);
+#endif
+}

@@ -113,6 +113,14 @@ enum Daemon {
         )
         let signals = Task { await obey(trapped, group, logger) }
         defer { signals.cancel() }
+        let trimming = Task {
+            try await Task.sleep(for: .seconds(10))
+            while true {
+                Allocator.trim()
+                try await Task.sleep(for: .seconds(60))
+            }
+        }
+        defer { trimming.cancel() }
         do {
             try await group.run()
         } catch {
