@@ -95,6 +95,14 @@ let package = Package(
             dependencies: ["OPCUACodec", "OPCUASecurity", nioCore, nioPosix, argumentParser, signals],
             swiftSettings: settings
         ),
+        // scripts/microbench counts the instructions of what it runs; it is not installed.
+        .executableTarget(
+            name: "scada-microbench",
+            dependencies: [
+                "OPCUACodec", "OPCUASecurity", "OPCUAClient", "Journal", "TimescaleStore", "Ingestion", argumentParser,
+            ],
+            swiftSettings: settings
+        ),
 
         .testTarget(name: "MetricsTests", dependencies: ["Metrics"], swiftSettings: settings),
         .testTarget(name: "OPCUACodecTests", dependencies: ["OPCUACodec"], swiftSettings: settings),

@@ -1,10 +1,10 @@
 import NIOCore
-import OPCUACodec
+package import OPCUACodec
 
 /// A Publish or Republish response taken apart down to its notifications, in place (Part 4, 5.14.5, 5.14.6 and 7.26).
 ///
 /// Nothing here is per value: it reads the headers and remembers where the notifications begin.
-struct PublishResponseView: Equatable {
+package struct PublishResponseView: Equatable {
     var serviceResult: StatusCode
     var subscriptionID: UInt32
     /// Offset of the first of the sequence numbers the server still holds, and how many there are.
@@ -22,7 +22,7 @@ struct PublishResponseView: Equatable {
     /// A message without notifications only says that the server lives.
     var isKeepAlive: Bool { notificationCount == 0 }
 
-    init(_ bytes: UnsafeRawBufferPointer) throws(DecodingError) {
+    package init(_ bytes: UnsafeRawBufferPointer) throws(DecodingError) {
         var decoder = BinaryDecoder(bytes)
         let id = try NodeId(from: &decoder)
         let header = try ResponseHeader(from: &decoder)
@@ -63,7 +63,7 @@ struct PublishResponseView: Equatable {
     }
 
     /// One element of NotificationData.
-    enum Part {
+    package enum Part {
         /// The encoded DataChangeNotification.
         case dataChange(UnsafeRawBufferPointer)
         case statusChange(StatusCode)
@@ -72,7 +72,7 @@ struct PublishResponseView: Equatable {
     }
 
     /// Calls `body` for each part; `bytes` must be those the view was made of.
-    func forEachPart(
+    package func forEachPart(
         in bytes: UnsafeRawBufferPointer,
         _ body: (Part) throws(DecodingError) -> Void
     ) throws(DecodingError) {

@@ -7,9 +7,9 @@ internal import Glibc
 /// stays within ``runBytes``, one row, and some 30 bytes for each row of a run. Rows of a tag with one timestamp keep their order.
 ///
 /// Owned by one flush, used on its database thread.
-struct RowSorter {
+package struct RowSorter {
     /// Bytes of rows held at most before they go out: about 300,000 usual rows.
-    static let runBytes = 24 << 20
+    package static let runBytes = 24 << 20
 
     private struct Row {
         var start: Int
@@ -21,10 +21,10 @@ struct RowSorter {
     private let runBytes: Int
     private var bytes: [UInt8] = []
 
-    init(runBytes: Int = Self.runBytes) { self.runBytes = runBytes }
+    package init(runBytes: Int = Self.runBytes) { self.runBytes = runBytes }
 
     /// Takes bytes, which may end within a row; full runs go to `sink`, sorted.
-    mutating func add(_ more: UnsafeRawBufferPointer, _ sink: (UnsafeRawBufferPointer) throws -> Void) throws {
+    package mutating func add(_ more: UnsafeRawBufferPointer, _ sink: (UnsafeRawBufferPointer) throws -> Void) throws {
         if bytes.isEmpty { bytes.reserveCapacity(runBytes) }
         if !bytes.isEmpty, bytes.count + more.count > runBytes { try emit(sink) }
         bytes.append(contentsOf: more)
@@ -32,7 +32,7 @@ struct RowSorter {
 
     /// The last run.
     /// - Throws: `protocol` when the rows end within one.
-    mutating func finish(_ sink: (UnsafeRawBufferPointer) throws -> Void) throws {
+    package mutating func finish(_ sink: (UnsafeRawBufferPointer) throws -> Void) throws {
         try emit(sink)
         guard bytes.isEmpty else { throw StoreError(.protocolViolation, "the batch ends within a row") }
     }

@@ -33,6 +33,24 @@ missing_packages() {
     done
 }
 
+# Installs the named Debian packages that are missing. apt's own words are shown only when it fails.
+install_packages() {
+    local missing log
+    command -v apt-get >/dev/null && command -v dpkg-query >/dev/null || return 0
+    mapfile -t missing < <(missing_packages "$@")
+    [ "${#missing[@]}" -gt 0 ] || return 0
+    step "Installing ${missing[*]}"
+    log="$(mktemp)"
+    if ! { as_root apt-get update -q \
+        && as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "${missing[@]}"
+    } >"$log" 2>&1; then
+        cat "$log" >&2
+        rm -f "$log"
+        die "apt-get could not install: ${missing[*]}" "$EX_UNAVAILABLE"
+    fi
+    rm -f "$log"
+}
+
 # Swift 6.2 or later on the PATH, or a message that says what to do.
 require_swift() {
     local hint="install a Swift toolchain 6.2 or later from https://www.swift.org/install and put it on the PATH"
