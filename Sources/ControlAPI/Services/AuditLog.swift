@@ -2,7 +2,7 @@ import Logging
 import Synchronization
 
 /// Writes the audit: a line for every command, and lines for calls and clients that were refused, whose number is bounded
-/// because anybody who reaches the port can cause them.
+/// because anybody who reaches the port can cause them. What others wrote stands in a line bounded and escaped.
 final class AuditLog: Sendable {
     private let logger: Logger
     private let onAudit: @Sendable (AuditEntry) -> Void
@@ -37,7 +37,7 @@ final class AuditLog: Sendable {
 
     /// A client that did not get through TLS.
     func failedHandshake(_ reason: String) {
-        write("audit: TLS handshake refused", ["reason": "\(reason)"])
+        write("audit: TLS handshake refused", ["reason": "\(Self.safe(reason))"])
     }
 
     private func write(_ line: Logger.Message, _ metadata: Logger.Metadata) {
@@ -53,12 +53,32 @@ final class AuditLog: Sendable {
 
     private static func metadata(_ entry: AuditEntry) -> Logger.Metadata {
         var metadata: Logger.Metadata = [
-            "caller": "\(entry.identity)", "peer": "\(entry.peer)", "method": "\(entry.method)",
+            "caller": "\(safe(entry.identity))", "peer": "\(safe(entry.peer))", "method": "\(safe(entry.method))",
             "result": "\(entry.code)",
         ]
-        for (key, value) in entry.subject { metadata[key] = "\(value)" }
-        if !entry.message.isEmpty { metadata["reason"] = "\(entry.message)" }
+        for (key, value) in entry.subject { metadata[key] = "\(safe(value))" }
+        if !entry.message.isEmpty { metadata["reason"] = "\(safe(entry.message))" }
         return metadata
+    }
+
+    /// Longest field of a line, bytes of UTF-8 before what is escaped.
+    static let longestText = 512
+
+    /// Text that may be a caller's: cut, and what could break a line, command a terminal or turn its text around as escapes.
+    static func safe(_ text: String) -> String {
+        var result = ""
+        var used = 0
+        for scalar in text.unicodeScalars {
+            used += UTF8.width(scalar)
+            guard used <= longestText else { return result + "…" }
+            switch scalar.properties.generalCategory {
+            case .control, .format, .lineSeparator, .paragraphSeparator, .privateUse, .unassigned:
+                result += "\\u{\(String(scalar.value, radix: 16))}"
+            default:
+                result.unicodeScalars.append(scalar)
+            }
+        }
+        return result
     }
 }
 
