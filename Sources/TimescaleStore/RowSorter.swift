@@ -47,25 +47,21 @@ package struct RowSorter {
         _ all: UnsafeRawBufferPointer,
         _ sink: (UnsafeRawBufferPointer) throws -> Void
     ) throws -> Int {
-        var groups: [Key: Int32] = [:]
-        var keys: [Key] = []
+        var groups = Groups()
         var rows: [Row] = []
         var sizes: [Int] = []
         var end = 0
         while let length = try CopyRow.length(prefixOf: UnsafeRawBufferPointer(rebasing: all[end...])) {
             let row = UnsafeRawBufferPointer(rebasing: all[end..<end + length])
             let (key, timestamp) = try look(at: row)
-            let group = groups[key] ?? Int32(keys.count)
-            if Int(group) == keys.count {
-                groups[key] = group
-                keys.append(key)
-                sizes.append(0)
-            }
-            sizes[Int(group)] += 1
-            rows.append(Row(start: end, length: Int32(length), group: group, timestamp: timestamp))
+            let group = groups.index(of: key)
+            if group == sizes.count { sizes.append(0) }
+            sizes[group] += 1
+            rows.append(Row(start: end, length: Int32(length), group: Int32(group), timestamp: timestamp))
             end += length
         }
         // A tag's rows come in order of time, as a rule: spreading them over their tags is all the sorting there is.
+        let keys = groups.keys
         var starts = [Int](repeating: 0, count: keys.count)
         var place = 0
         for group in keys.indices.sorted(by: { keys[$0] < keys[$1] }) {
@@ -87,20 +83,27 @@ package struct RowSorter {
             if isSorted { continue }
             order[range].sort { (rows[Int($0)].timestamp, $0) < (rows[Int($1)].timestamp, $1) }
         }
-        var buffer: [UInt8] = []
-        buffer.reserveCapacity(outputBytes)
+        guard let base = all.baseAddress, !order.isEmpty else { return end }
+        let longest = Int(rows.lazy.map(\.length).max() ?? 0)
+        let size = max(outputBytes, longest)
+        let buffer = UnsafeMutableRawPointer.allocate(byteCount: size, alignment: 16)
+        defer { buffer.deallocate() }
+        var filled = 0
         for index in order {
             let row = rows[Int(index)]
-            buffer.append(contentsOf: all[row.start..<row.start + Int(row.length)])
-            guard buffer.count >= outputBytes else { continue }
-            try buffer.withUnsafeBytes { try sink($0) }
-            buffer.removeAll(keepingCapacity: true)
+            let length = Int(row.length)
+            if filled + length > size {
+                try sink(UnsafeRawBufferPointer(start: buffer, count: filled))
+                filled = 0
+            }
+            (buffer + filled).copyMemory(from: base + row.start, byteCount: length)
+            filled += length
         }
-        if !buffer.isEmpty { try buffer.withUnsafeBytes { try sink($0) } }
+        try sink(UnsafeRawBufferPointer(start: buffer, count: filled))
         return end
     }
 
-    /// Bytes handed to the sink at once.
+    /// Bytes handed to the sink at once, but for a longer row.
     private static let outputBytes = 256 << 10
 
     /// Where the well id begins and the timestamp is, by the layout in ``CopyRow``.
@@ -120,8 +123,62 @@ package struct RowSorter {
         return (Key(well: well, tag: tag), timestamp)
     }
 
+    /// The tags of a run, numbered in the order in which they come.
+    private struct Groups {
+        private(set) var keys: [Key] = []
+        private var hashes: [UInt64] = []
+        /// Which came after each the last time. Tags report in turn, so that this is nearly always the next one, and to
+        /// compare it is all there is to do.
+        private var successors: [Int] = []
+        private var last: Int?
+        /// Numbers by hash, the next free place taken; a power of two, at most half of it in use.
+        private var places = [Int32](repeating: -1, count: 256)
+
+        mutating func index(of key: Key) -> Int {
+            guard let last else {
+                let first = find(key)
+                self.last = first
+                return first
+            }
+            let guess = successors[last]
+            if guess >= 0, keys[guess] == key {
+                self.last = guess
+                return guess
+            }
+            let found = find(key)
+            successors[last] = found
+            self.last = found
+            return found
+        }
+
+        private mutating func find(_ key: Key) -> Int {
+            let hash = key.hash
+            var place = Int(truncatingIfNeeded: hash) & (places.count - 1)
+            while places[place] >= 0 {
+                let index = Int(places[place])
+                if hashes[index] == hash, keys[index] == key { return index }
+                place = (place + 1) & (places.count - 1)
+            }
+            places[place] = Int32(keys.count)
+            keys.append(key)
+            hashes.append(hash)
+            successors.append(-1)
+            if keys.count * 2 > places.count { grow() }
+            return keys.count - 1
+        }
+
+        private mutating func grow() {
+            places = [Int32](repeating: -1, count: places.count * 2)
+            for (index, hash) in hashes.enumerated() {
+                var place = Int(truncatingIfNeeded: hash) & (places.count - 1)
+                while places[place] >= 0 { place = (place + 1) & (places.count - 1) }
+                places[place] = Int32(index)
+            }
+        }
+    }
+
     /// Well and tag, compared by bytes. Points into the run's bytes and is gone with the run.
-    private struct Key: Hashable, Comparable {
+    private struct Key: Comparable {
         var well: UnsafeRawBufferPointer
         var tag: UnsafeRawBufferPointer
 
@@ -134,9 +191,24 @@ package struct RowSorter {
             return wells == 0 ? compare(left.tag, right.tag) < 0 : wells < 0
         }
 
-        func hash(into hasher: inout Hasher) {
-            hasher.combine(bytes: well)
-            hasher.combine(bytes: tag)
+        var hash: UInt64 { Self.mix(tag, Self.mix(well, UInt64(truncatingIfNeeded: tag.count))) }
+
+        private static func mix(_ bytes: UnsafeRawBufferPointer, _ start: UInt64) -> UInt64 {
+            var hash = start
+            var offset = 0
+            func take(_ word: UInt64) {
+                hash = (hash ^ word) &* 0x9E37_79B9_7F4A_7C15
+                hash ^= hash >> 29
+            }
+            while offset + 8 <= bytes.count {
+                take(bytes.loadUnaligned(fromByteOffset: offset, as: UInt64.self))
+                offset += 8
+            }
+            while offset < bytes.count {
+                take(UInt64(bytes[offset]))
+                offset += 1
+            }
+            return hash
         }
 
         private static func compare(_ left: UnsafeRawBufferPointer, _ right: UnsafeRawBufferPointer) -> Int {

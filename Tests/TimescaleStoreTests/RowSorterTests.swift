@@ -84,6 +84,24 @@ import Testing
         #expect(sorted == expected, "seed \(seed)")
     }
 
+    /// More tags than a table of them has room for at first; in turn, as they report, and in no order.
+    @Test(arguments: [true, false])
+    func manyTagsAreToldApart(_ isInTurn: Bool) throws {
+        var chance = Seeded(state: 17)
+        var made = RowMaker()
+        for index in 0..<6_000 {
+            let number = isInTurn ? index % 900 : Int.random(in: 0..<900, using: &chance)
+            let tag = "ns=2;s=" + String(repeating: "x", count: number % 13) + "\(number / 3)"
+            made.add(well: well(UInt8(number % 3)), tag: tag, micros: march + Int64(index), value: Double(index))
+        }
+        let given = try rows(in: made.bytes)
+        let sorted = try rows(in: sort(made.bytes, runBytes: 8 << 20, &chance))
+        #expect(Set(sorted.map(\.bytes)) == Set(given.map(\.bytes)))
+        #expect(zip(sorted, sorted.dropFirst()).allSatisfy(Row.isInOrder))
+        let changes = zip(sorted, sorted.dropFirst()).count { $0.well != $1.well || $0.tag != $1.tag }
+        #expect(changes == Set(given.map { $0.well + $0.tag }).count - 1)
+    }
+
     @Test func runsAreBoundedAndNothingIsLost() throws {
         var chance = Seeded(state: 11)
         let made = batch(3_000, &chance)
