@@ -66,7 +66,7 @@ package final class RowBuffer: @unchecked Sendable {
     /// Makes room for `byteCount` more bytes and returns where to write them. The pointer is good until the next call of
     /// `reserve`; what was written becomes part of the buffer by ``advance(_:rows:)``, and is forgotten without it, so an
     /// encoder may give up a half-written row at no cost.
-    @inlinable
+    @inlinable @inline(__always)
     package func reserve(_ byteCount: Int) -> UnsafeMutableRawPointer {
         let cursor = storage.pointee.cursor
         if storage.pointee.limit - cursor >= byteCount { return cursor }
@@ -75,7 +75,7 @@ package final class RowBuffer: @unchecked Sendable {
 
     /// Takes over `byteCount` bytes written at the pointer that ``reserve(_:)`` returned, no more than were reserved, being
     /// `rows` whole rows.
-    @inlinable
+    @inlinable @inline(__always)
     package func advance(_ byteCount: Int, rows: Int = 1) {
         assert(byteCount >= 0 && storage.pointee.limit - storage.pointee.cursor >= byteCount)
         storage.pointee.cursor += byteCount

@@ -91,14 +91,18 @@ package struct ReadingEncoder {
         var decoder = BinaryDecoder(body, limits: DecodingLimits(repairsUTF8: true))
         // A handle and an encoding mask at least.
         let count = try decoder.arrayLength(minimumElementSize: 5)
+        // The usual items move this alone; the decoder follows when an unusual one comes.
+        var rest = decoder.rest
         for _ in 0..<count {
-            let consumed = common(decoder.rest, rows)
-            if consumed > 0 {
-                _ = try decoder.take(consumed)
+            let consumed = common(rest, rows)
+            if consumed > 0, let start = rest.baseAddress {
+                rest = UnsafeRawBufferPointer(start: start + consumed, count: rest.count - consumed)
                 continue
             }
+            decoder.offset = body.count - rest.count
             let handle = try decoder.uint32()
             try value(handle, receivedAt, &decoder, rows)
+            rest = decoder.rest
         }
     }
 
