@@ -189,15 +189,19 @@ import Musl
         configuration.syncInterval = .zero
         configuration.segmentBytes = 16_384
         var events = JournalEvents()
-        let lines = Mutex(0)
+        let progress = Mutex((lines: 0, tenants: Set<UUID>(), isOver: false))
         let last = Int.random(in: 10...400, using: &random)
         events.onDurable = { journal, position in
             let line = Array("\(journal.tenantID.uuidString) \(position)\n".utf8)
             _ = line.withUnsafeBytes { write(told.rawValue, $0.baseAddress, $0.count) }
-            // Counted, not timed: wherever the other threads are just then.
-            let isLast = lines.withLock { lines in
-                lines += 1
-                return lines == last
+            // Counted, not timed: wherever the other threads are just then. Not before every tenant had its turn, which a busy
+            // machine may put off for long.
+            let isLast = progress.withLock { progress in
+                progress.lines += 1
+                progress.tenants.insert(journal.tenantID)
+                guard progress.lines >= last, progress.tenants.count == 3, !progress.isOver else { return false }
+                progress.isOver = true
+                return true
             }
             if isLast { Thread.detachKiller() }
         }
