@@ -9,7 +9,13 @@ extension OPCUAConnection {
         case failed
     }
 
-    private func republish(_ subscriptionID: UInt32, number: UInt32) async -> Republished {
+    /// - Parameter missing: numbers before this one that cannot be had. Reported before this one is delivered: the hole lies between
+    ///   what was known before it and the first value after.
+    private func republish(
+        _ subscriptionID: UInt32,
+        number: UInt32,
+        missing: (first: UInt32, last: UInt32)? = nil
+    ) async -> Republished {
         // The subscription is about to be given up: what is missing is missing, what is here is taken.
         if isDraining { return .notAvailable }
         guard failure == nil, session.machine.isActive, let channel = session.channel else { return .failed }
@@ -49,6 +55,7 @@ extension OPCUAConnection {
             }
         }
         guard view.sequenceNumber == number else { return .notAvailable }
+        if let missing { await report(lost: subscriptionID, missing.first, missing.last) }
         let delivered = await deliver(
             body,
             view,
@@ -77,16 +84,17 @@ extension OPCUAConnection {
             remaining = Self.largestRepublishedGap
         }
         while remaining > 0 {
-            switch await republish(subscriptionID, number: number) {
+            let missing = lostFrom.map { (first: $0, last: last) }
+            switch await republish(subscriptionID, number: number, missing: missing) {
             case .failed:
+                // These are not asked for again.
+                if let missing { await report(lost: subscriptionID, missing.first, missing.last) }
                 return false
             case .notAvailable:
                 if lostFrom == nil { lostFrom = number }
                 last = number
                 pipeline.skip(subscriptionID: subscriptionID, to: PublishPipeline.next(number))
-            case .delivered:
-                if let from = lostFrom { await report(lost: subscriptionID, from, last) }
-                lostFrom = nil
+            case .delivered: lostFrom = nil
             }
             number = PublishPipeline.next(number)
             remaining -= 1

@@ -161,6 +161,8 @@ struct ConnectionTests {
                     .notificationsLost(subscriptionID: 1, sequenceNumbers: 3...3, handles: [0])
                 ]
             )
+            // Told where it is: the hole ends with the next value.
+            #expect(consumer.record.withLock { $0.valuesBefore } == [2])
             #expect(consumer.record.withLock { $0.contexts.map(\.isRepublished) } == [false, true, true, false])
         }
     }

@@ -10,6 +10,8 @@ final class RecordingConsumer: NotificationConsumer {
         var values: [Double] = []
         var contexts: [NotificationContext] = []
         var events: [ContinuityEvent] = []
+        /// How many values were there before each of the events.
+        var valuesBefore: [Int] = []
         var statuses: [ConnectionStatus] = []
         var items: [UInt32: StatusCode] = [:]
         var aborted = 0
@@ -75,7 +77,10 @@ final class RecordingConsumer: NotificationConsumer {
     }
 
     nonisolated(nonsending) func continuity(_ event: ContinuityEvent) async {
-        record.withLock { $0.events.append(event) }
+        record.withLock { record in
+            record.events.append(event)
+            record.valuesBefore.append(record.values.count)
+        }
     }
 
     /// Waits until the record is as wanted.
