@@ -761,6 +761,14 @@ actor Tenant {
         ) { index, values in
             try await self.take(values, hole: index, of: healing.gap.id, running)
         }
+        logger.debug(
+            "history was read",
+            metadata: [
+                "connection_id": "\(id.uuidString.lowercased())", "from": "\(start)", "to": "\(end)",
+                "first_hole": "\(healing.holes.first.map { "\($0.key.nodeID) \($0.after) \($0.until)" } ?? "none")",
+                "first_outcome": "\(outcomes.first.map { "\($0)" } ?? "none")",
+            ]
+        )
         await finish(healing.gap.id, of: id, healing.credible(outcomes, asked: (start, end)))
     }
 

@@ -229,6 +229,7 @@ class CounterServer:
         return {
             "writing": bool(self.writer and not self.writer.done()),
             "recorded": len(self.record),
+            "in_history": sum(map(len, self.storage._datachanges.values())) if self.storage else 0,
             "clients": sessions,
             "subscriptions": subscriptions,
         }

@@ -130,7 +130,7 @@ class Tenant:
             tags = {node for node, _, _ in missing}
             raise AssertionError(
                 f"{error}; missing: {missing.total()} values of {len(tags)} tags at {len(times)} times, "
-                f"{times[:3]} to {times[-3:]}; {self.holes()}"
+                f"{times[:3]} to {times[-3:]}; the server: {server.status()}; {self.holes()}"
             ) from None
 
     def wait_for_last_values(self, server, watch=None):
