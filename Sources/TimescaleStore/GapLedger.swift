@@ -67,7 +67,7 @@ package struct GapLedger: Sendable {
                     $9::int8[]) AS n (id, connection, tag, started, ended, cause, lost, healed, recovered)
                 ON CONFLICT (id) DO UPDATE SET
                     started_at = least(EXCLUDED.started_at, g.started_at),
-                    ended_at = coalesce(EXCLUDED.ended_at, g.ended_at),
+                    ended_at = greatest(EXCLUDED.ended_at, g.ended_at),
                     readings_lost = coalesce(EXCLUDED.readings_lost, g.readings_lost),
                     healed_at = coalesce(EXCLUDED.healed_at, g.healed_at),
                     readings_recovered = coalesce(EXCLUDED.readings_recovered, g.readings_recovered)

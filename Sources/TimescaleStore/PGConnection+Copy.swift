@@ -10,9 +10,14 @@ extension PGConnection {
     }
 
     /// The COPY every reading goes through; the rows' layout is the contract between encoder, journal and store.
-    static var readingsCopy: String {
+    static var readingsCopy: String { copy(to: "scada_readings") }
+
+    /// The same rows, to be compared with what is stored before they are.
+    static var incomingCopy: String { copy(to: "pg_temp.scada_incoming") }
+
+    private static func copy(to table: String) -> String {
         """
-        COPY scada_readings (well_id, tag_node_id, "timestamp", value, quality, status_code, value_text) \
+        COPY \(table) (well_id, tag_node_id, "timestamp", value, quality, status_code, value_text) \
         FROM STDIN (FORMAT binary)
         """
     }

@@ -22,8 +22,16 @@ extension ReadingsWriter {
     ) async throws(StoreError) -> Outcome {
         try await pool.withConnection(to: url, for: .writer, timeout: options.timeout) { connection in
             try Self.flush(journalID, expected, position, connection, setup: "") { (connection) throws(StoreError) in
-                var isolation = Isolation(connection: connection, connectionID: connectionID)
+                try Self.enter(options.sharing, connection)
+                let isChecked = options.sharing.isChecked
+                if isChecked { try Self.prepareIncoming(connection) }
+                var isolation = Isolation(
+                    connection: connection,
+                    copy: isChecked ? PGConnection.incomingCopy : PGConnection.readingsCopy,
+                    connectionID: connectionID
+                )
                 try isolation.store(rows)
+                if isChecked { isolation.stored.rows = try Self.storeIncoming(connection) }
                 return isolation.stored
             }
         }
@@ -35,11 +43,13 @@ extension ReadingsWriter {
     /// again, the row is tried alone, and the rest follows. Where the context does not say, halves do.
     private struct Isolation {
         let connection: PGConnection
+        let copy: String
         let connectionID: (UUID?, String) -> UUID?
         var stored = Stored(rows: 0)
 
-        init(connection: PGConnection, connectionID: @escaping (UUID?, String) -> UUID?) {
+        init(connection: PGConnection, copy: String, connectionID: @escaping (UUID?, String) -> UUID?) {
             self.connection = connection
+            self.copy = copy
             self.connectionID = connectionID
         }
 
@@ -111,7 +121,7 @@ extension ReadingsWriter {
             guard let first = offsets.first, let last = offsets.last else { return nil }
             try connection.execute("SAVEPOINT rows")
             do throws(StoreError) {
-                stored.rows += try connection.copyIn(PGConnection.readingsCopy) { sink in
+                stored.rows += try connection.copyIn(copy) { sink in
                     try sink(UnsafeRawBufferPointer(rebasing: all[first..<last]))
                 }
             } catch {

@@ -17,6 +17,8 @@ package struct ReadingsWriter: Sendable {
         package var directCompress = false
         /// Rows in the batch, when known: what the server may sort at once for direct compress.
         package var rowCountHint = 500_000
+        /// Whether other replicas store readings of the same tags.
+        package var sharing = Sharing.alone
         /// Waiting for a connection, connecting and storing together.
         package var timeout: Duration = .seconds(120)
 
@@ -123,7 +125,7 @@ package struct ReadingsWriter: Sendable {
     /// One flush: BEGIN, lock and check the checkpoint, COPY, move the checkpoint, COMMIT.
     ///
     /// - Throws: `data` when a row cannot be stored (nothing was: use ``storeIsolating``), `outcomeUnknown` when the
-    ///   connection broke during COMMIT, `schema` when tables are missing, `contention` when the checkpoint is held by
+    ///   connection broke during COMMIT, `fenced` when only a checked flush may be made now, `schema` when tables are missing, `contention` when the checkpoint is held by
     ///   another transaction for longer than 15 s, and everything ``ConnectionPool/withConnection(to:for:timeout:_:)`` throws.
     package func store(
         in url: DatabaseURL,
@@ -136,11 +138,17 @@ package struct ReadingsWriter: Sendable {
         let capabilities = capabilities
         return try await pool.withConnection(to: url, for: .writer, timeout: options.timeout) { connection in
             var compress = ""
-            if options.directCompress {
+            if options.directCompress, !options.sharing.isChecked {
                 compress = try capabilities.of(connection).directCompressSettings(rowCount: options.rowCountHint)
             }
             return try Self.flush(journalID, expected, position, connection, setup: compress) {
                 (connection) throws(StoreError) in
+                try Self.enter(options.sharing, connection)
+                if case .checked = options.sharing {
+                    try Self.prepareIncoming(connection)
+                    _ = try connection.copyIn(PGConnection.incomingCopy, rows)
+                    return Stored(rows: try Self.storeIncoming(connection))
+                }
                 let isDirect = !compress.isEmpty
                 let stored = try connection.copyIn(PGConnection.readingsCopy, sorted: isDirect, rows)
                 return Stored(rows: stored, directCompress: isDirect)

@@ -38,6 +38,8 @@ package struct StoreError: Error, Sendable, CustomStringConvertible {
         package static let invalidPageToken = Code("invalid_page_token")
         /// An argument outside its documented range.
         package static let invalidArgument = Code("invalid_argument")
+        /// The flush may be made in a checked way only: see ``ReadingsWriter/Sharing``.
+        package static let fenced = Code("fenced")
         /// The pool is closed.
         package static let closed = Code("closed")
         /// The caller's own closure threw; see ``StoreError/cause``.
