@@ -115,16 +115,39 @@ extension ScadaMetrics {
             "scada_ready",
             "1 while /readyz answers 200, else 0."
         )
+        package static let leasesHeld = MetricName(
+            "scada_leases_held",
+            "Connections this replica holds a lease of; only where replicas share them."
+        )
+        package static let replicasLive = MetricName(
+            "scada_replicas_live",
+            "Replicas that share the connections and are alive, as this one sees them."
+        )
+        package static let takeovers = MetricName(
+            "scada_lease_takeovers_total",
+            "Connections taken over from replicas that were lost."
+        )
+        package static let handovers = MetricName(
+            "scada_lease_handovers_total",
+            "Connections handed over in order, to and from other replicas.",
+            labels: ["direction"]
+        )
+        package static let fencings = MetricName(
+            "scada_lease_fencings_total",
+            "Times this replica stopped its connections because its leases could not be renewed."
+        )
 
         /// All of them, with the type to register them as.
         package static let all: [(name: MetricName, type: MetricType)] =
             [
                 readingsIngested(labels: ["tenant_id", "well_id", "tag_node_id"]),
                 reconnects, republished, queueOverflows, duplicates, receiveTimestamps, recovered, logLinesDropped,
+                takeovers, handovers, fencings,
             ].map { ($0, .counter) }
             + [
                 activeConnections, connections, connectionUp, bufferSize, backlog, oldestUnstored, journalBytes,
                 journalLimit, tenantUp, badTags, silentTags, databaseConnections, certificateExpiry, ready,
+                leasesHeld, replicasLive,
             ].map { ($0, .gauge) }
             + [(buildInfo, .info)]
     }

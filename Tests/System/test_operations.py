@@ -67,7 +67,8 @@ def flowing(tenant, daemon, make_server):
     server = make_server(10)
     tenant.add_connection(server)
     tenant.add_connection(server, names=[], url="opc.tcp://127.0.0.1:1/nobody")
-    daemon.start()
+    # Alone, but with the metrics of replicas.
+    daemon.start(REPLICA_ID="a")
     server.write(interval=0.1)
     tenant.wait_for_count(200, watch=daemon.must_live)
     daemon.api.HealthCheck()

@@ -528,8 +528,8 @@ struct  Scada__ConnectionStatus
   double publishing_interval_ms;
   protobuf_c_boolean is_enabled;
   /*
-   * REPLICA_ID, or the host name, of the daemon that runs the connection. Empty while none does: "disabled", "invalid", or
-   * not started yet.
+   * The replica that runs the connection (REPLICA_ID, or the host name), whichever is asked; what it says above is a
+   * third of LEASE_MS old at most. Empty while none does: "disabled", "invalid", or not started yet.
    */
   char *owner;
 };

@@ -5,12 +5,15 @@ import NIOCore
 package import OPCUAClient
 package import OPCUACodec
 import Synchronization
+import TimescaleStore
 
 /// What an intake tells its tenant. Called on the connection's event loop; must be cheap and must not wait.
 struct IntakeEvents: Sendable {
     var statusChanged: @Sendable (_ status: ConnectionStatus) -> Void = { _ in }
     /// The stream of notifications broke and goes on: what lies between the two times (microseconds since 1970) is missing.
     var gap: @Sendable (_ gap: IntakeGap) -> Void = { _ in }
+    /// The first notification of a connection taken over from a lost replica is about to go into the journal.
+    var firstAfterTakeover: @Sendable () -> Void = {}
     /// A tag became bad, or good again.
     var itemStatus: @Sendable (_ key: TagKey, _ status: StatusCode) -> Void = { _, _ in }
 }
@@ -30,6 +33,8 @@ package struct IntakeGap: Sendable, Equatable {
         case journalDamaged = "journal_damaged"
         /// The tenant's database was put back to an earlier state, and the journal does not reach back to it.
         case databaseRestored = "database_restored"
+        /// The replica that ran the connection was lost; what it had received is stored when it is back.
+        case ownerLost = "owner_lost"
     }
 
     /// Of the row of `scada_gaps`.
@@ -39,6 +44,8 @@ package struct IntakeGap: Sendable, Equatable {
     package var key: TagKey?
     package var startedAt: Int64
     package var endedAt: Int64
+    /// Every tag still has the value it had: nothing is missing.
+    package var isEmpty = false
     /// What is known of each tag whose first value after the hole has come: where history is to be asked for.
     package var holes: [TagHole] = []
 }
@@ -70,6 +77,8 @@ package final class ConnectionIntake: NotificationConsumer, @unchecked Sendable 
     private let endpointURL: String
     private let journal: TenantJournal
     private let buffers: RowBufferPool
+    /// Nothing is taken when it is not valid any more; nil where there are no other replicas.
+    private let pass: LeasePass?
     private let events: IntakeEvents
     private let logger: Logger
 
@@ -133,6 +142,7 @@ package final class ConnectionIntake: NotificationConsumer, @unchecked Sendable 
         eventLoop: any EventLoop,
         journal: TenantJournal,
         buffers: RowBufferPool,
+        pass: LeasePass? = nil,
         events: IntakeEvents,
         logger: Logger
     ) {
@@ -141,6 +151,7 @@ package final class ConnectionIntake: NotificationConsumer, @unchecked Sendable 
         self.eventLoop = eventLoop
         self.journal = journal
         self.buffers = buffers
+        self.pass = pass
         self.events = events
         self.logger = logger
         encoder = ReadingEncoder(table: table)
@@ -239,6 +250,44 @@ package final class ConnectionIntake: NotificationConsumer, @unchecked Sendable 
         return memory
     }
 
+    /// The same with the subscriptions, for whoever goes on where this intake ended.
+    func memoryWithSubscriptions() -> TenantMemory.Connection {
+        var memory = memory()
+        memory.subscriptions = subscriptionsRecord(handles: table.allHandles.map { (handle: $0.handle, key: $0.key) })
+        memory.sequenceNumbers = sequenceNumbers
+        return memory
+    }
+
+    /// The same as bytes, for another replica.
+    func handover() -> ConnectionHandover {
+        var handover = ConnectionHandover()
+        handover.add(.tagStates, TagStateRecord.encoded(table))
+        if let openGap { handover.add(.openGap, record(openGap).encoded()) }
+        if let record = subscriptionsRecord(handles: []) { handover.add(.subscriptions, record.encoded(table)) }
+        return handover
+    }
+
+    /// The replica that ran this connection was lost, and it is not known what it received last: every tag's first value
+    /// ends a hole that begins with `gap`. Call it before anything arrives.
+    func takeOver(_ gap: GapRecord) {
+        let floor = gap.startedAtMicros
+        // Equal to no value: the first one is stored, and the flush leaves it out if it is there already.
+        let unknown = TagState(
+            sourceMicroseconds: floor,
+            storedMicroseconds: floor,
+            subMicroseconds: -1,
+            form: .none,
+            status: .max,
+            bits: .max
+        )
+        for (_, handle) in table.allHandles { table.setState(unknown, of: handle) }
+        lastReceivedAt = floor
+        // A run that ends before the first values have come goes on waiting for them.
+        append(.tagStates, TagStateRecord.encoded(table))
+        openGap = OpenGap(id: gap.id, cause: .ownerLost, startedAt: floor, awaited: [])
+        awaitFirst(.ownerLost, nil)
+    }
+
     /// The states of all tags, to be kept in the journal.
     private func snapshot() -> TagStateRecord {
         TagStateRecord(
@@ -268,6 +317,13 @@ package final class ConnectionIntake: NotificationConsumer, @unchecked Sendable 
     nonisolated(nonsending) package func notificationComplete(_ context: NotificationContext) async throws {
         let rows = currentBuffer()
         buffer = nil
+        if let pass, !pass.isValid {
+            // Another replica may have the connection by now: what waited in a buffer while this process stood still is its.
+            buffers.put(rows)
+            encoder.revert()
+            throw LeaseGate.Closed()
+        }
+        if let openGap, openGap.firstAt == nil, openGap.cause == .ownerLost { events.firstAfterTakeover() }
         // A message whose values were all known already is recorded too: its sequence number has been dealt with.
         let record = JournalRecord(
             header: RecordHeader(
@@ -344,7 +400,10 @@ package final class ConnectionIntake: NotificationConsumer, @unchecked Sendable 
         case .recreated(let reason, let handles):
             logger.notice("subscriptions made anew", metadata: ["reason": "\(reason)"])
             // A restarted server gives out the same ids again, and counts from 1.
-            if handles == nil { sequenceNumbers = [:] }
+            if handles == nil {
+                sequenceNumbers = [:]
+                subscriptions?.subscriptions = []
+            }
             awaitFirst(.subscriptionLost, handles)
         case .notificationsLost(let subscription, let numbers, let handles):
             logger.warning(
@@ -462,6 +521,7 @@ package final class ConnectionIntake: NotificationConsumer, @unchecked Sendable 
                 key: nil,
                 startedAt: min(gap.startedAt, newestBefore),
                 endedAt: max(endedAt, newestAfter),
+                isEmpty: gap.holes.isEmpty && gap.awaited.isEmpty,
                 holes: gap.holes
             )
         )
@@ -532,13 +592,19 @@ package final class ConnectionIntake: NotificationConsumer, @unchecked Sendable 
     /// What the next run of the process has to know. The record has to stand in the journal exactly between the
     /// notifications before and after this moment, so it is appended here and not in a task.
     private func appendSubscriptions() {
-        guard var record = subscriptions else { return }
+        guard let record = subscriptionsRecord(handles: []) else { return }
+        append(.subscriptions, record.encoded(table))
+    }
+
+    private func subscriptionsRecord(handles: [(handle: UInt32, key: TagKey)]) -> SubscriptionsRecord? {
+        guard var record = subscriptions else { return nil }
         record.lastReceivedAt = lastReceivedAt
         for index in record.subscriptions.indices {
             record.subscriptions[index].lastDurableSequenceNumber =
                 sequenceNumbers[record.subscriptions[index].subscriptionID] ?? 0
         }
-        append(.subscriptions, record.encoded(table))
+        record.handles = handles
+        return record
     }
 
     /// Writes down the states of all tags and the subscriptions, so that what lies before in the journal is not needed for

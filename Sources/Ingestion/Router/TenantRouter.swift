@@ -40,12 +40,14 @@ package actor TenantRouter: Service {
     /// - Parameters:
     ///   - journals: closed by this service at its end.
     ///   - pool: the caller's to close, after this service.
+    ///   - leases: where the connections are shared with other replicas; run and ended by this service.
     package init(
         options: IngestionOptions,
         journals: JournalDirectory,
         pool: ConnectionPool,
         metrics: ScadaMetrics,
         eventLoops: any EventLoopGroup,
+        leases: ReplicaLeases? = nil,
         logger: Logger
     ) {
         environment = TenantEnvironment(
@@ -55,6 +57,7 @@ package actor TenantRouter: Service {
             metrics: metrics,
             eventLoops: eventLoops,
             listeners: ListenerPermits(options.maximumListeners),
+            leases: leases,
             logger: logger
         )
         registry = TenantRegistry(pool: pool)
@@ -109,9 +112,13 @@ package actor TenantRouter: Service {
     /// The tenant's configuration changed: read it soon.
     package func configurationChanged(_ id: UUID) { tenants[id]?.tenant.configurationChanged() }
 
+    /// nil: this replica runs every connection.
+    package nonisolated var leases: ReplicaLeases? { environment.leases }
+
     // MARK: Life
 
     package func run() async throws {
+        let leasing = leases.map { leases in Task { await leases.run() } }
         await withGracefulShutdownHandler {
             while !isStopping, !Task.isCancelled {
                 let isRead = await reconcile()
@@ -128,7 +135,10 @@ package actor TenantRouter: Service {
             self.bell.ring()
         }
         published.withLock { $0.isStopping = true }
+        await leases?.leave()
         await stopAll()
+        await leases?.stop()
+        await leasing?.value
     }
 
     private func stopAll() async {

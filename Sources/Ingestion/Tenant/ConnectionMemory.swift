@@ -33,6 +33,20 @@ struct TenantMemory {
             guard let record = continuedSubscriptions, record.endpointURL == endpointURL else { return [] }
             return record.subscriptions
         }
+
+        /// This over what another replica left, when both are of the same time as owner: of each tag the later reading.
+        func laid(over base: Connection) -> Connection {
+            var all = self
+            all.states.merge(base.states) { own, left in
+                own.storedMicroseconds >= left.storedMicroseconds ? own : left
+            }
+            all.openGap = openGap ?? base.openGap
+            guard (lastReceivedAt ?? .min) <= (base.lastReceivedAt ?? .min) || subscriptions == nil else { return all }
+            all.subscriptions = base.subscriptions
+            all.sequenceNumbers.merge(base.sequenceNumbers) { own, _ in own }
+            all.lastReceivedAt = [lastReceivedAt, base.lastReceivedAt].compactMap { $0 }.max()
+            return all
+        }
     }
 
     private(set) var connections: [UUID: Connection] = [:]

@@ -17,6 +17,8 @@ struct TenantEnvironment: Sendable {
     var metrics: ScadaMetrics
     var eventLoops: any EventLoopGroup
     var listeners: ListenerPermits
+    /// nil: every connection runs here.
+    var leases: ReplicaLeases?
     var logger: Logger
 }
 
@@ -40,35 +42,42 @@ final class ListenerPermits: Sendable {
 /// One tenant's life: its journal, the writer to its database, its configuration and its connections.
 actor Tenant {
     nonisolated let shared: TenantShared
-    private let environment: TenantEnvironment
-    private let registry: TenantRegistry
-    private let metrics: TenantMetrics
-    private let logger: Logger
+    let environment: TenantEnvironment
+    let registry: TenantRegistry
+    let metrics: TenantMetrics
+    let logger: Logger
     /// Rung when the configuration should be read now.
     private nonisolated let configurationBell: Doorbell
 
-    private var journal: TenantJournal?
-    private var writer: TenantWriter?
+    private(set) var journal: TenantJournal?
+    private(set) var writer: TenantWriter?
     private var writerTask: Task<Void, Never>?
     private var maintenanceTask: Task<Void, Never>?
     private var silenceTask: Task<Void, Never>?
     private var listener: ChangeListener?
-    private var connections: [UUID: ManagedConnection] = [:]
+    var connections: [UUID: ManagedConnection] = [:]
     /// What the journal remembers of connections that do not run now.
     private var memory = TenantMemory()
-    private var dormant: [UUID: TenantMemory.Connection] = [:]
+    var dormant: [UUID: TenantMemory.Connection] = [:]
     /// What opening the journal found to be gone.
     private var lost: [Swift.Range<JournalPosition>] = []
-    private var isStopping = false
+    private(set) var isStopping = false
     private var appliedOnce: [CheckedContinuation<Void, Never>] = []
     private var snapshotPosition = JournalPosition.start
     private var isSnapshotting = false
     /// Gaps being filled from history, oldest first for each connection; one task a connection works on them.
-    private var healings: [UUID: [Healing]] = [:]
-    private var healers: [UUID: Task<Void, Never>] = [:]
+    var healings: [UUID: [Healing]] = [:]
+    var healers: [UUID: Task<Void, Never>] = [:]
     /// Until when connections whose servers had no history are not asked for it after an overflow.
     private var withoutHistory: [UUID: ContinuousClock.Instant] = [:]
     private var reportedProblems: Set<RowProblem> = []
+    /// The configured connections, whoever runs them; with other replicas only, and so is what follows.
+    var plans: [UUID: (record: ConnectionRecord, plan: ConnectionPlan)] = [:]
+    var grants: [UUID: LeaseGrant] = [:]
+    /// The last of the changes to what runs, which are made one after the other.
+    var changes: Task<Void, Never>?
+    /// Connections taken over from lost replicas whose first values have not all come.
+    var takeovers: Set<UUID> = []
 
     /// Bytes of journal after which the tags' states are written anew, so that the journal before may go: many times what
     /// that costs, and never so much that what is kept for recovery fills the journal.
@@ -90,6 +99,8 @@ actor Tenant {
         var connection: OPCUAConnection
         var recovered: TenantShared.Running.Recovered
         var task: Task<Void, Never>
+        /// Its lease; nil without other replicas.
+        var grant: LeaseGrant?
 
         /// Time for closing session and channel in order. What is received and waits for room in a full journal does not
         /// get it by then: the server keeps it, as it was not acknowledged.
@@ -117,13 +128,14 @@ actor Tenant {
         configurationBell = Doorbell(eventLoop: environment.eventLoops.next())
     }
 
-    private var url: DatabaseURL { shared.url }
+    var url: DatabaseURL { shared.url }
 
     // MARK: Life
 
     /// Until ``stop(graceEnd:)``. Nothing that happens to the tenant ends it.
     func run() async {
         guard await openJournal() else { return }
+        await environment.leases?.join(shared.id, self)
         await prepareDatabase()
         startWriter()
         startListener()
@@ -162,6 +174,7 @@ actor Tenant {
             self.listener = nil
         }
         for healer in healers.values { healer.cancel() }
+        await changes?.value
         let running = Array(connections.values)
         await withTaskGroup(of: Void.self) { group in
             for connection in running {
@@ -171,6 +184,7 @@ actor Tenant {
         await writeSnapshot()
         if let journal {
             await environment.journals.syncNow()
+            await giveUpLeases()
             if let writer, let writerTask {
                 await writer.finish()
                 let deadline = Task {
@@ -337,6 +351,7 @@ actor Tenant {
         settings.interval = environment.options.aggregationInterval
         settings.directCompress = environment.options.directCompress
         settings.abandonsOldest = environment.options.journal.fullPolicy == .dropOldest
+        settings.gate = environment.leases?.gate
         let writer = TenantWriter(
             url: url,
             journal: journal,
@@ -425,6 +440,7 @@ actor Tenant {
                 return state.configurationError != nil
             }
             if wasAway { await writer?.retryNow() }
+            if environment.leases != nil { await writer?.verifyCheckpoint() }
             await apply(configuration)
             return true
         } catch {
@@ -465,6 +481,16 @@ actor Tenant {
             }
         }
         report(problems)
+        if environment.leases != nil {
+            self.plans = plans
+            await serially { await $0.applyWithLeases() }
+        } else {
+            await run(plans)
+        }
+    }
+
+    /// Starts, changes and ends connections until these run, and no others.
+    func run(_ plans: [UUID: (record: ConnectionRecord, plan: ConnectionPlan)]) async {
         for id in connections.keys where plans[id] == nil { await end(id) }
         for (id, wanted) in plans {
             if isStopping { return }
@@ -492,7 +518,7 @@ actor Tenant {
         shared.set(problems: problems)
     }
 
-    private func publish() {
+    func publish() {
         let running = connections.mapValues {
             TenantShared.Running(record: $0.record, plan: $0.plan, intake: $0.intake, recovered: $0.recovered)
         }
@@ -516,9 +542,11 @@ actor Tenant {
             eventLoop: loop,
             journal: journal,
             buffers: environment.journals.buffers,
+            pass: grants[id]?.pass,
             events: events(of: id, logger),
             logger: logger
         )
+        let takeOver = await inherit(id, plan)
         let remembered = dormant.removeValue(forKey: id) ?? TenantMemory.Connection()
         var configuration = plan.configuration
         configuration.restored = remembered.restorable(endpointURL: record.endpointURL)
@@ -526,12 +554,15 @@ actor Tenant {
         do {
             configuration.items = try await loop.submit {
                 intake.restore(remembered)
-                return intake.specifications(tags)
+                let items = intake.specifications(tags)
+                if let takeOver { intake.takeOver(takeOver) }
+                return items
             }.get()
         } catch {
             logger.error("the connection could not be started", metadata: ["error": "\(error)"])
             return
         }
+        await settleIn(id, intake)
         if isStopping { return }
         let connection = OPCUAConnection(
             configuration: configuration,
@@ -548,7 +579,8 @@ actor Tenant {
             intake: intake,
             connection: connection,
             recovered: TenantShared.Running.Recovered(),
-            task: Task { await connection.run() }
+            task: Task { await connection.run() },
+            grant: grants[id]
         )
         publish()
         startHealer(id)
@@ -587,12 +619,12 @@ actor Tenant {
     }
 
     /// What a connection leaves behind: the states of its tags, no subscriptions.
-    private func remember(_ running: ManagedConnection) async -> TenantMemory.Connection? {
+    func remember(_ running: ManagedConnection) async -> TenantMemory.Connection? {
         let intake = running.intake
         return try? await intake.eventLoop.submit { intake.memory() }.get()
     }
 
-    private nonisolated func events(of id: UUID, _ logger: Logger) -> IntakeEvents {
+    private func events(of id: UUID, _ logger: Logger) -> IntakeEvents {
         let metrics = metrics
         let name = id.uuidString.lowercased()
         let lastError = Deduplicator()
@@ -603,6 +635,12 @@ actor Tenant {
         }
         events.gap = { [weak self] gap in
             Task { await self?.record(gap, of: id) }
+        }
+        if environment.leases != nil, let checks = writer?.checks {
+            events.firstAfterTakeover = { [weak self] in
+                checks.begin()
+                Task { await self?.checkFirstValues() }
+            }
         }
         events.itemStatus = { key, status in
             if status.isBad {
@@ -619,7 +657,7 @@ actor Tenant {
 
     // MARK: Memory for the next run
 
-    private func append(_ kind: RecordKind, of source: UUID, _ payload: RowBuffer) async {
+    func append(_ kind: RecordKind, of source: UUID, _ payload: RowBuffer) async {
         guard let journal else { return }
         do throws(JournalError) {
             _ = try await journal.append(.note(kind, source: source, payload), priority: .reserve)
@@ -660,7 +698,7 @@ actor Tenant {
     // MARK: Gaps
 
     private func record(_ gap: IntakeGap, of id: UUID) async {
-        let found = GapRecord(
+        var found = GapRecord(
             id: gap.id,
             connectionID: id,
             tagNodeID: gap.key?.nodeID,
@@ -668,6 +706,13 @@ actor Tenant {
             endedAtMicros: gap.endedAt,
             cause: gap.cause.rawValue
         )
+        if gap.cause == .ownerLost {
+            takeovers.remove(id)
+            if gap.isEmpty {
+                found.healedAtMicros = WallTime.microseconds()
+                found.readingsRecovered = 0
+            }
+        }
         var heals = !gap.holes.isEmpty && healings[id, default: []].count < Self.healingBound
         // Queues may overflow again and again: a server without history is not asked each time.
         if gap.cause == .queueOverflow, let until = withoutHistory[id], ContinuousClock.now < until { heals = false }
@@ -787,6 +832,9 @@ actor Tenant {
         guard let record = try await intake.eventLoop.submit({ intake.historyRecord(fitting, of: key) }).get() else {
             return
         }
+        if let pass = running.grant?.pass, !pass.isValid { throw LeaseGate.Closed() }
+        writer?.checks.begin()
+        defer { writer?.checks.end(through: journal.endPosition) }
         _ = try await journal.append(record)
         // Nobody else works on this connection's gaps.
         healings[id]?[0].holes[index].after = last.microseconds

@@ -13,6 +13,8 @@ extension TenantWriter {
             "the database's checkpoint is not where it was left: it was replaced or restored",
             metadata: ["expected": "\(expected)", "found": "\(found.map(String.init) ?? "none")"]
         )
+        // What is stored again may be what another replica stores again too.
+        checks.check(through: journal.endPosition)
         // From here on nothing more of what the database lacks is removed.
         let start = journal.rewind(to: found.map { JournalPosition(rawValue: $0) } ?? journal.oldestPosition)
         do throws(StoreError) {

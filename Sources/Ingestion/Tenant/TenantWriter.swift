@@ -20,6 +20,8 @@ actor TenantWriter {
         /// A full journal gives up its oldest records: a journal that does not reach back to the checkpoint is then no sign
         /// of a restored database.
         var abandonsOldest = false
+        /// Tells whether this replica's leases hold; nil where there are no other replicas.
+        var gate: LeaseGate?
     }
 
     /// What others may know at any time.
@@ -36,6 +38,7 @@ actor TenantWriter {
     nonisolated let figures = Mutex(Figures())
     nonisolated let doorbell: Doorbell
     nonisolated let gaps = GapBook()
+    nonisolated let checks: FlushChecks
 
     let url: DatabaseURL
     let journal: TenantJournal
@@ -57,6 +60,8 @@ actor TenantWriter {
     private var schedule: FlushSchedule
     var committed: JournalPosition?
     private var isStopping = false
+    /// See ``verifyCheckpoint()``.
+    private var wantsVerification = false
     /// A flush failed after ``finish()``: the rest stays in the journal for the next start, and nothing is held up.
     private var isGivenUp = false
     private var failureSince: ContinuousClock.Instant?
@@ -84,6 +89,7 @@ actor TenantWriter {
         ledger = GapLedger(pool: pool)
         self.lost = lost
         self.settings = settings
+        checks = FlushChecks(gate: settings.gate, journalEnd: journal.endPosition)
         self.metrics = metrics
         self.logger = logger
         self.tagCount = tagCount
@@ -110,6 +116,12 @@ actor TenantWriter {
             let durable = journal.durablePosition
             let hasRecords = durable > committed || !gaps.isEmpty
             if isStopping, !hasRecords { return }
+            if wantsVerification {
+                wantsVerification = false
+                // A flush finds out by itself.
+                if !hasRecords { await verify(committed) }
+                continue
+            }
             let rows = hasRecords ? journal.backlogRows : 0
             switch schedule.decide(rows: rows, hasRecords: hasRecords, now: now) {
             case .flush: await flush(from: committed)
@@ -134,6 +146,22 @@ actor TenantWriter {
     func retryNow() {
         schedule.retryNow()
         doorbell.ring()
+    }
+
+    /// Finds out whether the database was put back to an earlier state, though there is nothing to flush: where replicas share
+    /// the connections, what this one stored of a connection that is another's by now may be gone with it.
+    func verifyCheckpoint() {
+        wantsVerification = true
+        doorbell.ring()
+    }
+
+    private func verify(_ committed: JournalPosition) async {
+        let found: Int64?
+        do throws(StoreError) { found = try await store.readCheckpoint(in: url, journalID: journal.journalID) } catch {
+            logger.debug("the checkpoint cannot be looked at now", metadata: ["error": "\(error)"])
+            return
+        }
+        if found != committed.rawValue { await recover(found: found, expected: committed) }
     }
 
     // MARK: Attaching
@@ -197,6 +225,7 @@ actor TenantWriter {
         var options = ReadingsWriter.Options()
         options.rowCountHint = boundary.rows
         options.directCompress = wantsDirectCompress(rows: boundary.rows)
+        options.sharing = checks.sharing(from: committed, journalEnd: journal.endPosition)
         do throws(StoreError) {
             var outcome: ReadingsWriter.Outcome
             do throws(StoreError) {
@@ -226,7 +255,8 @@ actor TenantWriter {
             schedule.succeeded(began: began)
         } catch {
             journal.makeReader().release()
-            if error.code == .cancelled { return }
+            // The leases ran out just now: the same again, checked.
+            if error.code == .cancelled || error.code == .fenced { return }
             failed(error)
         }
     }

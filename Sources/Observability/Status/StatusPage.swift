@@ -103,6 +103,15 @@ struct StatusPage {
             html.raw(" on ")
             html.text(report.replica, limit: 80)
         }
+        if let sharing = report.sharing {
+            html.raw(", ")
+            html.text("\(sharing.held) of the connections; replicas alive: ")
+            html.text(sharing.replicas.joined(separator: ", "), limit: 400)
+            if !sharing.trouble.isEmpty {
+                html.raw("; <b>leases not renewed:</b> ")
+                html.text(sharing.trouble, limit: 200)
+            }
+        }
         html.raw("</span><span>up ")
         html.text(Quantities.age(microseconds: report.generatedAt - report.startedAt))
         html.raw(" · <b>")

@@ -5,6 +5,11 @@ extension StatusReport {
         json.object { json in
             json.field("version", version)
             json.field("replica", replica)
+            if let sharing {
+                json.list("replicas", sharing.replicas) { $0.string($1) }
+                json.field("leases_held", sharing.held)
+                json.field("leases_trouble", sharing.trouble)
+            }
             json.field("started_at_micros", startedAt)
             json.field("generated_at_micros", generatedAt)
             json.field("ready", notReadyReasons.isEmpty)

@@ -6,6 +6,8 @@ package struct StatusReport: Sendable, Equatable {
     package var version = ""
     /// REPLICA_ID; empty = not shown.
     package var replica = ""
+    /// How the replicas share the connections; nil where there is one only.
+    package var sharing: Sharing?
     package var startedAt: Int64
     /// When this was put together; ages are counted up to it.
     package var generatedAt: Int64
@@ -29,6 +31,21 @@ package struct StatusReport: Sendable, Equatable {
     package init(startedAt: Int64, generatedAt: Int64 = UTCTime.nowMicroseconds()) {
         self.startedAt = startedAt
         self.generatedAt = generatedAt
+    }
+
+    package struct Sharing: Sendable, Equatable {
+        /// Replicas alive, this one among them, by name.
+        package var replicas: [String]
+        /// Connections this replica holds.
+        package var held: Int
+        /// Why its leases cannot be renewed; empty when they are.
+        package var trouble: String
+
+        package init(replicas: [String], held: Int, trouble: String = "") {
+            self.replicas = replicas
+            self.held = held
+            self.trouble = trouble
+        }
     }
 
     /// What is wrong and what to do about it, in words for who has to cure it.

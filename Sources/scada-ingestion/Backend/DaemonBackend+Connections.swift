@@ -105,7 +105,18 @@ extension DaemonBackend {
                 limit: query.limit + 1,
                 timeout: Self.timeout(context)
             )
-            found = stored.map { status($0, byID[$0.record.id], tenant) }
+            let elsewhere = await elsewhere(tenant, context)
+            found = stored.map { stored in
+                var status = self.status(stored, byID[stored.record.id], tenant)
+                if let leases = router.leases, stored.isEnabled {
+                    if byID[stored.record.id] != nil {
+                        status.owner = leases.options.id
+                    } else if status.state != "invalid", let holding = elsewhere[stored.record.id] {
+                        Self.tell(holding, &status)
+                    }
+                }
+                return status
+            }
         } catch {
             guard error.isRetryable, !running.isEmpty else { throw Self.answer(error, tenant, context) }
             let wanted = running.filter { connection in
@@ -120,6 +131,39 @@ extension DaemonBackend {
             connections: found,
             nextPageToken: hasMore ? found.last?.connectionID.uuidString.lowercased() : nil
         )
+    }
+
+    /// What other replicas last said of the connections they run; nothing while the master database cannot tell.
+    private func elsewhere(_ tenant: TenantShared, _ context: CallContext) async -> [UUID: LeaseStore.Holding] {
+        guard let leases = router.leases else { return [:] }
+        do throws(StoreError) {
+            let holdings = try await leases.holdings(
+                of: tenant.id,
+                timeout: Self.timeout(context, atMost: .seconds(2))
+            )
+            return Dictionary(holdings.map { ($0.connectionID, $0) }) { $1 }
+        } catch {
+            logger.warning("the replicas' leases cannot be read", metadata: ["error": "\(error)"])
+            return [:]
+        }
+    }
+
+    private static func tell(_ holding: LeaseStore.Holding, _ status: inout ControlAPI.ConnectionStatus) {
+        guard holding.isLive else {
+            // Between two owners.
+            status.state = "starting"
+            return
+        }
+        let report = holding.report
+        status.owner = holding.owner
+        status.state = report.state.isEmpty ? "starting" : report.state
+        status.stateSinceMicros = report.stateSinceMicros
+        status.lastError = report.lastError
+        status.tagsBad = report.tagsBad
+        status.readingsReceived = report.readingsReceived
+        status.lastReadingAtMicros = report.lastReadingAtMicros
+        status.reconnects = report.reconnects
+        status.publishingIntervalMillis = report.publishingIntervalMillis
     }
 
     private func status(
@@ -154,7 +198,7 @@ extension DaemonBackend {
         status.endpointURL = running.endpointURL
         status.securityMode = running.securityMode
         status.securityPolicy = running.securityPolicy
-        status.state = Self.word(running.status.state)
+        status.state = running.status.state.words
         status.stateSinceMicros = running.status.sinceUnixMicroseconds
         status.owner = owner
         if let error = running.status.latestError {
@@ -168,16 +212,6 @@ extension DaemonBackend {
         status.reconnects = Int64(clamping: running.status.connects > 0 ? running.status.connects - 1 : 0)
         status.publishingIntervalMillis = running.status.state == .connected ? running.publishingInterval : 0
         return status
-    }
-
-    private static func word(_ state: OPCUAClient.ConnectionStatus.State) -> String {
-        switch state {
-        case .idle: "starting"
-        case .connecting: "connecting"
-        case .connected: "connected"
-        case .backingOff: "waiting to reconnect"
-        case .down: "down"
-        }
     }
 
     func listGaps(_ query: GapsQuery, context: CallContext) async throws -> GapsPage {

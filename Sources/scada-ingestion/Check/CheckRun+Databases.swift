@@ -49,6 +49,7 @@ extension CheckRun {
             )
         }
         for finding in Self.sharedDatabases(tenants) { add(finding) }
+        await checkReplicas(pool, patience: Self.patience)
         await checkTenants(tenants, pool)
     }
 

@@ -7,6 +7,11 @@ enum DatabaseCommand {
     /// Of DB_MAX_CONNECTIONS, those that listen for changed configuration instead of carrying rows; none where there are few.
     static func listeners(of configuration: DaemonConfiguration) -> Int { configuration.database.maxConnections / 5 }
 
+    /// Of DB_MAX_CONNECTIONS, those that only keep this replica's leases.
+    static func leaseKeepers(of configuration: DaemonConfiguration) -> Int {
+        configuration.replica.isShared && configuration.database.maxConnections > 2 ? 1 : 0
+    }
+
     /// A pool of the configured size. Opens nothing yet.
     /// - Parameter reserved: connections that are made elsewhere.
     static func makePool(

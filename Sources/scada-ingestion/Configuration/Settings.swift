@@ -137,6 +137,10 @@ struct Settings: Sendable, Equatable {
 
         /// REPLICA_ID, or the host name.
         var identity: String { id ?? HostName.current }
+
+        /// Replicas share the connections. Only when REPLICA_ID is set: a replica that shares must stop its connections when
+        /// it cannot reach the master database, and one that runs alone must go on.
+        var isShared: Bool { id != nil }
     }
 
     struct Log: Sendable, Equatable {

@@ -332,11 +332,11 @@ extension Variable {
         Variable(
             name: "REPLICA_ID",
             section: .running,
-            fallback: .unset("the host name"),
+            fallback: .unset("this daemon alone runs every connection"),
             expected: "1 to 200 printable characters without white space",
             summary:
-                "Name of this daemon in ListConnections and on the status page. Daemons do not share connections yet: run one "
-                + "for a master database, or every reading is stored twice.",
+                "Name of this replica among those that share the connections; must differ between them. Not set: one"
+                + " daemon runs all connections, and goes on when the master database is away.",
             example: "scada-ingestion-0"
         ) { (text, draft) throws(Unacceptable) in
             let isPrintable = text.unicodeScalars.allSatisfy {
@@ -350,7 +350,8 @@ extension Variable {
             .running,
             \.replica.lease,
             1_000...600_000,
-            "Kept for daemons that share connections; has no effect yet."
+            "How long a replica's connections stay its own after it went silent; then another one takes them. A replica that"
+                + " cannot reach the master database for so long stops its connections. Only with REPLICA_ID."
         ),
         .choice(
             "LOG_LEVEL",

@@ -36,7 +36,10 @@ enum Daemon {
         let metrics = ScadaMetrics()
         let security = try openSecurity(configuration)
         let listeners = DatabaseCommand.listeners(of: configuration)
-        let pool = try DatabaseCommand.makePool(configuration, reserved: listeners)
+        let pool = try DatabaseCommand.makePool(
+            configuration,
+            reserved: listeners + DatabaseCommand.leaseKeepers(of: configuration)
+        )
         let journals = try openJournals(configuration, metrics, logger)
         let eventLoops = MultiThreadedEventLoopGroup(numberOfThreads: System.coreCount)
         var options = try ingestionOptions(configuration, journals.configuration, security, listeners, logger)
@@ -49,6 +52,7 @@ enum Daemon {
             pool: pool,
             metrics: metrics,
             eventLoops: eventLoops,
+            leases: try makeLeases(configuration, pool, eventLoops, logger),
             logger: logger
         )
         let certificates = CertificateWatch(
@@ -224,6 +228,39 @@ enum Daemon {
         let passwords = try PasswordStore(configuration, logger: logger)
         options.openPassword = { try passwords.open($0) }
         return options
+    }
+
+    /// nil unless REPLICA_ID is set. A connection pool of its own: no tenant's database keeps a renewal waiting.
+    private static func makeLeases(
+        _ configuration: DaemonConfiguration,
+        _ pool: ConnectionPool,
+        _ eventLoops: any EventLoopGroup,
+        _ logger: Logger
+    ) throws -> ReplicaLeases? {
+        guard configuration.replica.isShared else { return nil }
+        var limits = ConnectionPool.Limits(maxConnections: 1)
+        limits.connectTimeout = configuration.replica.lease / 3
+        limits.longestBackOff = min(.seconds(1), configuration.replica.lease / 10)
+        limits.firstBackOff = min(.milliseconds(250), limits.longestBackOff)
+        // Used all the time: it is not to be opened anew for each renewal of long leases.
+        limits.idleTimeout = configuration.replica.lease
+        do throws(StoreError) {
+            return ReplicaLeases(
+                options: ReplicaOptions(
+                    id: configuration.replica.identity,
+                    lease: configuration.replica.lease,
+                    version: BuildInformation.version
+                ),
+                master: configuration.databaseURL,
+                pool: try ConnectionPool(limits: limits, applicationName: "scada-ingestion leases"),
+                queryPool: pool,
+                eventLoops: eventLoops,
+                logger: logger
+            )
+        } catch {
+            Console.error("cannot prepare database connections: \(error)")
+            throw ExitCode.unavailable
+        }
     }
 
     private static func makeAPI(

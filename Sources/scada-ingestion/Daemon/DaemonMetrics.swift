@@ -19,6 +19,7 @@ struct DaemonMetrics: Sendable {
         registerReadings(registry)
         registerTenants(registry)
         registerConnections(registry)
+        registerReplicas(registry)
         let pool = pool
         registry.collector(ScadaMetrics.Collected.databaseConnections, .gauge) { writer in
             let figures = pool.statistics
@@ -41,6 +42,23 @@ struct DaemonMetrics: Sendable {
         }
         registry.collector(ScadaMetrics.Collected.buildInfo, .info) {
             $0.sample([BuildInformation.version, BuildInformation.compiler], UInt64(1))
+        }
+    }
+
+    private func registerReplicas(_ registry: Registry) {
+        guard let leases = router.leases else { return }
+        registry.collector(ScadaMetrics.Collected.leasesHeld, .gauge) {
+            $0.sample([], UInt64(leases.figures.held))
+        }
+        registry.collector(ScadaMetrics.Collected.replicasLive, .gauge) {
+            $0.sample([], UInt64(leases.figures.live.count))
+        }
+        registry.collector(ScadaMetrics.Collected.takeovers, .counter) { $0.sample([], leases.figures.takeovers) }
+        registry.collector(ScadaMetrics.Collected.fencings, .counter) { $0.sample([], leases.figures.fencings) }
+        registry.collector(ScadaMetrics.Collected.handovers, .counter) {
+            let figures = leases.figures
+            $0.sample(["in"], figures.handedIn)
+            $0.sample(["out"], figures.handedOut)
         }
     }
 

@@ -36,6 +36,10 @@ struct DaemonStatus: StatusSource {
         var report = StatusReport(startedAt: startedAt)
         report.version = BuildInformation.version
         report.replica = configuration.replica.identity
+        report.sharing = router.leases.map { leases in
+            let figures = leases.figures
+            return StatusReport.Sharing(replicas: figures.live, held: figures.held, trouble: figures.trouble)
+        }
         report.notReadyReasons = router.notReadyReasons
         let stored = Dictionary(metrics.readingsStored.all.map { ($0.values.first ?? "", $0.instrument.current) }) {
             $1
