@@ -85,6 +85,18 @@ def test_the_schedule_follows_from_the_seed():
     assert not on
 
 
+def test_replicas_are_struck_one_at_a_time_and_change_nothing_for_one():
+    kinds = chaos_schedule.KINDS + chaos_schedule.REPLICA_KINDS
+    events = chaos_schedule.schedule(7, 600, 3, kinds, replicas=3)
+    assert {event.kind for event in events} == set(kinds)
+    struck = {event.replica for event in events if event.kind in chaos_schedule.DAEMONS}
+    assert struck == {0, 1, 2} and all(event.tenant is None for event in events if event.replica is not None)
+    begun = [(event.kind, event.replica) for event in events if event.phase == "begin"]
+    ended = [(event.kind, event.replica) for event in events if event.phase == "end"]
+    assert sorted(begun, key=str) == sorted(ended, key=str), "whoever was struck is helped up"
+    assert all(event.replica in (0, None) for event in chaos_schedule.schedule(7, 600, 3))
+
+
 @pytest.mark.timeout(600)
 def test_a_short_run():
     """Faults of every sort by the schedule of one seed, against the real thing."""

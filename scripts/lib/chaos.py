@@ -18,7 +18,6 @@ os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "false"
 
 import psycopg  # noqa: E402
 from private_postgres import PLAIN, PrivatePostgres, Unavailable, free_port, with_parent  # noqa: E402
-from support.daemon import Daemon  # noqa: E402
 from support.paths import SIMULATOR  # noqa: E402
 from support.proxy import Proxy  # noqa: E402
 from support.tenancy import Platform  # noqa: E402
@@ -28,6 +27,7 @@ import subprocess  # noqa: E402
 import chaos_schedule  # noqa: E402
 from chaos_faults import Faults, JournalDisk  # noqa: E402
 from chaos_measures import MEASURES  # noqa: E402
+from chaos_replicas import LEASE_MS, Replica  # noqa: E402
 from chaos_verdict import judge_tenant  # noqa: E402
 
 TAGS_PER_WELL = 10
@@ -147,14 +147,16 @@ class ChaosTenant:
 
 
 class Field:
-    """All that runs: PostgreSQL, the daemon, the tenants."""
+    """All that runs: PostgreSQL, the daemon or several replicas of it, the tenants."""
 
     def __init__(self, options, folder, note):
         self.options, self.folder, self.note = options, folder, note
-        self.tenants, self.daemon, self.disk, self.platform, self.server = [], None, None, None, None
-        self.is_up = False
+        self.tenants, self.replicas, self.disk, self.platform, self.server = [], [], None, None, None
         self.peak = 0
-        self.starts = 0
+
+    @property
+    def daemon(self):
+        return self.replicas[0].daemon if self.replicas else None
 
     def start_postgresql(self):
         say(f"== PostgreSQL, in {self.folder}")
@@ -167,57 +169,69 @@ class Field:
     def start(self, count, small_disk=True):
         """So many tenants with a simulator each, and the daemon."""
         self.start_postgresql()
-        say(f"== {count} tenants with a simulator each, the daemon")
+        replicas = self.options.replicas
+        say(f"== {count} tenants with a simulator each, " + ("the daemon" if replicas == 1 else f"{replicas} replicas"))
         for number in range(count):
-            self.tenants.append(ChaosTenant(self, number, self.options.rate / count, self.options.seed + number))
-        self.disk = JournalDisk(self.folder / "disk", small_disk)
+            self.add_tenant(number, self.options.rate / count)
+        self.disk = JournalDisk(self.folder / "disk", small_disk, replicas)
         say(
             f"   {self.server.flavour}; {sum(each.tags for each in self.tenants):,} tags, {self.options.rate:,.0f} readings/s; "
-            + ("the journals have a disk of 96 MiB" if self.disk.mounted else "the journals lie on the disk of the rest")
+            + (f"the journals have a disk of {self.disk.size >> 20} MiB" if self.disk.mounted
+               else "the journals lie on the disk of the rest")
         )
-        self.daemon = Daemon(
-            self.folder / "daemon", self.platform.master_url, JOURNAL_DIR=self.disk.journals,
-            JOURNAL_MAX_BYTES="64MiB" if small_disk else "4GiB",
-            AGGREGATION_BUFFER_MS=1000, OPC_SESSION_TIMEOUT_MS=30000,
-        )
+        for _ in range(replicas):
+            self.add_replica(self.disk.journals, is_alone=replicas == 1, JOURNAL_MAX_BYTES="64MiB" if small_disk else "4GiB")
         self.start_daemon()
         self.until(lambda: all(self.has_begun(each) for each in self.tenants), "the first value of every tag is stored", 120)
+
+    def add_tenant(self, number, rate):
+        self.tenants.append(ChaosTenant(self, number, rate, self.options.seed + number))
+        return self.tenants[-1]
+
+    def add_replica(self, journals, is_alone, **variables):
+        """Not started yet."""
+        name = "daemon" if is_alone else "abcdefghi"[len(self.replicas)]
+        self.replicas.append(Replica(
+            self.folder / name, name, self.platform.master_url, self.server.port,
+            journals if is_alone else journals / name, is_alone,
+            **{"AGGREGATION_BUFFER_MS": 1000, "OPC_SESSION_TIMEOUT_MS": 30000} | variables,
+        ))
+        return self.replicas[-1]
 
     def has_begun(self, tenant):
         return tenant.sql.execute("SELECT count(DISTINCT tag_node_id) FROM scada_readings").fetchone()[0] == tenant.tags
 
     def start_daemon(self, **variables):
-        self.daemon.start(ready=False, **variables)
-        self.is_up = True
-        self.starts += 1
+        """All of them, where there are several; so with the others."""
+        for each in self.replicas:
+            each.start(**variables)
 
     def stop_daemon(self):
-        self.tell_daemon_to_end()
-        self.await_end_of_daemon()
+        for each in self.replicas:
+            each.tell_to_end()
+        for each in self.replicas:
+            self.await_end(each)
 
-    def tell_daemon_to_end(self):
-        self.is_up = False
-        self.daemon.process.terminate()
-
-    def await_end_of_daemon(self):
-        code = self.daemon.wait_for_end()
+    @staticmethod
+    def await_end(replica):
+        code = replica.daemon.wait_for_end()
         if code != 0:
-            raise Failure(f"told to end, the daemon ended with exit code {code}:\n{self.daemon.log_tail(20)}")
+            raise Failure(f"told to end, {replica.name} ended with exit code {code}:\n{replica.daemon.log_tail(20)}")
 
     def must_live(self):
-        if self.is_up and self.daemon.process.poll() is not None:
-            raise Failure(
-                f"the daemon ended by itself with exit code {self.daemon.process.returncode}:\n{self.daemon.log_tail(20)}"
-            )
+        for each in self.replicas:
+            if each.is_up and each.process.poll() is not None:
+                raise Failure(
+                    f"{each.name} ended by itself with exit code {each.process.returncode}:\n{each.daemon.log_tail(20)}"
+                )
         for tenant in self.tenants:
             if tenant.simulator.process.poll() is not None:
                 raise Failure(f"simulator {tenant.label} ended by itself: {tenant.simulator.log}")
 
     def watch(self):
-        """Called often: notices deaths and the daemon's size."""
+        """Called often: notices deaths and the largest daemon's size."""
         self.must_live()
-        if self.is_up:
-            self.peak = max(self.peak, resident(self.daemon.process.pid))
+        self.peak = max([self.peak, *(resident(each.process.pid) for each in self.replicas if each.is_up)])
 
     def until(self, check, what, seconds):
         deadline = time.monotonic() + seconds
@@ -228,18 +242,22 @@ class Field:
             time.sleep(0.2)
 
     def progress(self):
-        """(published, acknowledged, stored since the daemon's start or None, waiting or None)"""
+        """(published, acknowledged, waiting or None)"""
         figures = [tenant.simulator.command("stats") for tenant in self.tenants]
         published, acknowledged = (sum(each[key] for each in figures) for key in ("published", "acknowledged"))
+        return published, acknowledged, self.waiting()
+
+    def waiting(self):
+        """Readings in the journals of those that answer; None where none does."""
         try:
-            waiting = self.daemon.scrape().total("scada_backlog_readings") if self.is_up else None
+            found = [each.daemon.scrape().total("scada_backlog_readings") or 0 for each in self.replicas if each.answers]
         except (OSError, AssertionError):
-            waiting = None
-        return published, acknowledged, waiting
+            return None
+        return sum(found) if found else None
 
     def close(self, keep):
-        if self.daemon:
-            self.daemon.close()
+        for each in self.replicas:
+            each.close()
         for tenant in self.tenants:
             tenant.calm()
             tenant.end()
@@ -288,9 +306,7 @@ class Chaos:
         if self.options.measure:
             return self.measure()
         seconds = self.options.minutes * 60
-        events = chaos_schedule.schedule(
-            self.options.seed, seconds, len(ChaosTenant.SERVERS), self.options.kinds
-        )
+        events = planned(self.options)
         self.field.start(len(ChaosTenant.SERVERS))
         say(f"== {len(events)} events in {self.options.minutes:g} minutes, seed {self.options.seed}")
         start = time.monotonic()
@@ -331,6 +347,8 @@ class Chaos:
     def finish(self):
         field = self.field
         self.note("calm")
+        for replica in field.replicas:
+            replica.calm()
         for tenant in field.tenants:
             tenant.calm()
             self.faults.end_drop_database(tenant)
@@ -346,9 +364,31 @@ class Chaos:
             say(f"   {failure}")
         # What history can give it gives now, or it stays a gap.
         self.settle()
+        if len(field.replicas) > 1:
+            self.await_owners()
         field.stop_daemon()
         last = {each: each.simulator.command("stats tags") for each in field.tenants}
         return self.compare(figures, last)
+
+    def await_owners(self):
+        """Every connection has one live owner within two lease periods, and every replica has stored its journals."""
+        def owned():
+            with self.field.platform.master() as master:
+                live = dict(master.execute(
+                    "SELECT owner, count(*) FROM connection_leases WHERE expires_at > now() GROUP BY owner").fetchall())
+            return sum(live.values()) == len(self.field.tenants)
+
+        self.field.until(owned, "every connection has an owner", 2 * LEASE_MS / 1000)
+        # The simulators publish on: a few seconds always wait.
+        self.field.until(lambda: all(self.oldest(each) < 10 for each in self.field.replicas), "the journals are stored",
+                         PATIENCE)
+
+    @staticmethod
+    def oldest(replica):
+        try:
+            return replica.daemon.scrape().total("scada_oldest_unstored_seconds") or 0
+        except (OSError, AssertionError):
+            return float("inf")
 
     @staticmethod
     def node(tag):
@@ -418,7 +458,8 @@ class Chaos:
             for example in verdict.examples:
                 print(f"   {example}")
         print("faults: " + ", ".join(f"{kind} {self.struck[kind]}" for kind in self.options.kinds if self.struck[kind]))
-        print(f"daemon: started {self.field.starts} times, at most {self.field.peak / 1e6:.0f} MB resident", flush=True)
+        starts = ", ".join(f"{each.name} {each.starts}" for each in self.field.replicas)
+        print(f"started, times: {starts}; at most {self.field.peak / 1e6:.0f} MB resident", flush=True)
         return 0 if all(verdict.holds for _, verdict in verdicts) else 1
 
 
@@ -436,6 +477,7 @@ def arguments():
     parser.add_argument("--rate", type=float, default=None)
     parser.add_argument("--measure", choices=MEASURES)
     parser.add_argument("--tenants", type=int, default=1000)
+    parser.add_argument("--replicas", type=int, choices=range(1, 10), default=1)
     parser.add_argument("--only", default="")
     parser.add_argument("--plan", action="store_true")
     parser.add_argument("--plain", action="store_true")
@@ -447,21 +489,26 @@ def arguments():
     options.rate, options.minutes = options.rate or rate, options.minutes or minutes
     # A thousand databases with TimescaleDB's workers are another question.
     options.plain = options.plain or options.measure == "tenants"
-    options.kinds = tuple(each for each in options.only.split(",") if each) or chaos_schedule.KINDS
-    unknown = set(options.kinds) - set(chaos_schedule.KINDS)
+    known = chaos_schedule.KINDS + (chaos_schedule.REPLICA_KINDS if options.replicas > 1 else ())
+    options.kinds = tuple(each for each in options.only.split(",") if each) or known
+    unknown = set(options.kinds) - set(known)
     if unknown:
-        parser.error(f"no such fault: {', '.join(sorted(unknown))}; there are {', '.join(chaos_schedule.KINDS)}")
+        parser.error(f"no such fault: {', '.join(sorted(unknown))}; there are {', '.join(known)}")
     if not 0.5 <= options.minutes <= 60 * 24 * 7 or not 30 <= options.rate <= 100_000:
         parser.error("--minutes has to be 0.5 to 10080, --rate 30 to 100000")
     return options
 
 
+def planned(options):
+    return chaos_schedule.schedule(
+        options.seed, options.minutes * 60, len(ChaosTenant.SERVERS), options.kinds, options.replicas
+    )
+
+
 def main():
     options = arguments()
     if options.plan:
-        for event in chaos_schedule.schedule(
-            options.seed, options.minutes * 60, len(ChaosTenant.SERVERS), options.kinds
-        ):
+        for event in planned(options):
             print(f"{event.at:7.1f} s  {event}")
         return 0
     for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -489,6 +536,7 @@ def main():
     elif code == 1:
         only = f" --only {options.only}" if options.only else ""
         only += f" --measure {options.measure}" if options.measure else ""
+        only += f" --replicas {options.replicas}" if options.replicas > 1 else ""
         say(f"FAILED. Logs, database and journals are in {folder}.\n"
             f"Again: scripts/chaos --minutes {options.minutes:g} --seed {options.seed} --rate {options.rate:g}{only}"
             + (" --plain" if options.plain else ""))

@@ -1,7 +1,7 @@
 """The faults of scripts/chaos: how each is done to the running whole, and undone.
 
 A fault `kill-daemon` is the methods `begin_kill_daemon` and `end_kill_daemon` of Faults, or `once_…` for a moment's fault,
-called with a Field's tenant, or None for what is done to all. Everything that a fault touches was started by this program and is known by
+called with the Field's tenant or replica that it strikes, or nothing where that is all. Everything that a fault touches was started by this program and is known by
 its process id.
 """
 import contextlib
@@ -16,7 +16,7 @@ import psycopg
 
 from private_postgres import Unavailable
 
-# Room for the journals where a small disk of their own can be had.
+# Room for the journals of one daemon where a small disk of their own can be had.
 JOURNAL_DISK = 96 << 20
 
 
@@ -25,12 +25,13 @@ class JournalDisk:
     is one of the smallest size.
     """
 
-    def __init__(self, folder, wanted=True):
+    def __init__(self, folder, wanted=True, journals=1):
+        self.size = JOURNAL_DISK * journals
         self.folder = pathlib.Path(folder)
         self.folder.mkdir(mode=0o700)
         self.ballast = self.folder / "ballast"
         self.mounted = wanted and os.geteuid() == 0 and subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", f"size={JOURNAL_DISK},mode=700", "scada-chaos", self.folder],
+            ["mount", "-t", "tmpfs", "-o", f"size={self.size},mode=700", "scada-chaos", self.folder],
             check=False, capture_output=True,
         ).returncode == 0
 
@@ -60,7 +61,7 @@ class JournalDisk:
 
 
 class Faults:
-    """Does and undoes faults on a `field`: its server, daemon, tenants (each with proxies and a simulator) and disk."""
+    """Does and undoes faults on a `field`: its server, daemons, tenants (each with proxies and a simulator) and disk."""
 
     def __init__(self, field):
         self.field = field
@@ -68,26 +69,41 @@ class Faults:
         self.saved = set()
 
     def perform(self, event):
-        tenant = None if event.tenant is None else self.field.tenants[event.tenant]
-        method = f"{event.phase}_{event.kind.replace('-', '_')}"
-        getattr(self, method)(*(() if tenant is None else (tenant,)))
+        whom = ()
+        if event.tenant is not None:
+            whom = (self.field.tenants[event.tenant],)
+        elif event.replica is not None:
+            whom = (self.field.replicas[event.replica],)
+        getattr(self, f"{event.phase}_{event.kind.replace('-', '_')}")(*whom)
 
     # The daemon
 
-    def begin_kill_daemon(self):
-        self.field.is_up = False
-        self.field.daemon.kill()
+    def begin_kill_daemon(self, replica):
+        replica.kill()
 
-    def end_kill_daemon(self):
-        self.field.start_daemon()
+    def end_kill_daemon(self, replica):
+        replica.start()
 
-    def begin_stop_daemon(self):
+    def begin_stop_daemon(self, replica):
         """Told to end; other faults go on meanwhile."""
-        self.field.tell_daemon_to_end()
+        replica.tell_to_end()
 
-    def end_stop_daemon(self):
-        self.field.await_end_of_daemon()
-        self.field.start_daemon()
+    def end_stop_daemon(self, replica):
+        self.field.await_end(replica)
+        replica.start()
+
+    def begin_freeze_daemon(self, replica):
+        replica.freeze()
+
+    def end_freeze_daemon(self, replica):
+        replica.thaw()
+
+    def begin_cut_master(self, replica):
+        """The way to the master database is half-open."""
+        replica.to_master.freeze()
+
+    def end_cut_master(self, replica):
+        replica.to_master.thaw()
 
     # PostgreSQL
 

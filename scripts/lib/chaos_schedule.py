@@ -17,12 +17,16 @@ LASTING = {
     "kill-daemon": (0, 3),
     "stop-daemon": (0, 3),
 }
+# The same of a replica, where several share the work: shorter than a lease, and longer, so that others take over.
+REPLICA_LASTING = {"freeze-daemon": (2, 15), "cut-master": (2, 15)}
+LONGER_WITH_REPLICAS = {"kill-daemon": (0, 15), "stop-daemon": (0, 10)}
 # Faults of a moment.
 MOMENTARY = ("kill-backend", "cut-database", "cut-network", "drop-connections", "lose-subscriptions", "save-database")
 # What may strike while a lasting fault is on.
 STRIKES = ("kill-daemon", "kill-daemon", "stop-daemon", "kill-backend", "cut-database", "cut-network")
-# These are about the whole machine; the others strike one tenant.
-COMMON = {"stop-postgresql", "kill-postgresql", "fill-journal", "kill-daemon", "stop-daemon"}
+# These are about the whole machine, and these about one of the daemons; the others strike one tenant.
+COMMON = {"stop-postgresql", "kill-postgresql", "fill-journal"}
+DAEMONS = {"kill-daemon", "stop-daemon", *REPLICA_LASTING}
 # While the first lasts, the second cannot strike or means nothing.
 PAIRS_WITHOUT_SENSE = {
     ("kill-daemon", "kill-daemon"), ("kill-daemon", "stop-daemon"), ("stop-daemon", "kill-daemon"),
@@ -30,6 +34,7 @@ PAIRS_WITHOUT_SENSE = {
     ("drop-database", "kill-backend"),
 }
 KINDS = (*LASTING, *MOMENTARY)
+REPLICA_KINDS = tuple(REPLICA_LASTING)
 # Seconds without faults after the start and before the end.
 CALM = 5
 
@@ -43,38 +48,44 @@ class Event:
     phase: str
     tenant: int | None
     lasting: float = 0
+    replica: int | None = None
 
     def __str__(self):
         whom = "" if self.tenant is None else f" of tenant {self.tenant + 1}"
+        if self.replica is not None:
+            whom = f" {'abcdefghi'[self.replica]}"
         lasting = f" for {self.lasting:.1f} s" if self.phase == "begin" else ""
         ending = ": over" if self.phase == "end" else ""
         return f"{self.kind}{whom}{lasting}{ending}"
 
 
-def schedule(seed, seconds, tenants, kinds=KINDS):
+def schedule(seed, seconds, tenants, kinds=KINDS, replicas=1):
     """The events of a run of `seconds`, by time. All kinds come before one comes again."""
-    chance = random.Random(seed)
+    chance, choice = random.Random(seed), random.Random(~seed)
     events, bag = [], []
     at = float(CALM)
+    spans = LASTING | REPLICA_LASTING | (LONGER_WITH_REPLICAS if replicas > 1 else {})
 
     def add(kind, start, lasting, tenant):
-        if kind in LASTING:
-            events.append(Event(start, kind, "begin", tenant, lasting))
-            events.append(Event(start + lasting, kind, "end", tenant))
+        # Of another generator, so that the number of replicas changes nothing else.
+        replica = choice.randrange(replicas) if kind in DAEMONS else None
+        if kind in spans:
+            events.append(Event(start, kind, "begin", tenant, lasting, replica))
+            events.append(Event(start + lasting, kind, "end", tenant, 0, replica))
         else:
             events.append(Event(start, kind, "once", tenant))
 
     def whom(kind):
         # Always drawn, so that the kinds chosen do not change whom the later ones strike.
         tenant = chance.randrange(tenants)
-        return None if kind in COMMON else tenant
+        return None if kind in COMMON | DAEMONS else tenant
 
     while True:
         if not bag:
             bag = list(kinds)
             chance.shuffle(bag)
         kind = bag.pop()
-        lasting = chance.uniform(*LASTING[kind]) if kind in LASTING else 0.0
+        lasting = chance.uniform(*spans[kind]) if kind in spans else 0.0
         tenant, strikes = whom(kind), chance.random() < 0.5
         strike, moment, down = chance.choice(STRIKES), chance.random(), chance.uniform(0, 2)
         striken = whom(strike)
@@ -89,7 +100,7 @@ def schedule(seed, seconds, tenants, kinds=KINDS):
         if lasting and strikes and strike in kinds and (kind, strike) not in PAIRS_WITHOUT_SENSE:
             struck = at + lasting * moment
             add(strike, struck, down, striken)
-            if strike in LASTING:
+            if strike in spans:
                 end = max(end, struck + down)
         at = end + pause
     return sorted(events, key=lambda event: event.at)
