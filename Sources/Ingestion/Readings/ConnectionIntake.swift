@@ -7,64 +7,6 @@ package import OPCUACodec
 import Synchronization
 import TimescaleStore
 
-/// What an intake tells its tenant. Called on the connection's event loop; must be cheap and must not wait.
-struct IntakeEvents: Sendable {
-    var statusChanged: @Sendable (_ status: ConnectionStatus) -> Void = { _ in }
-    /// The stream of notifications broke and goes on: what lies between the two times (microseconds since 1970) is missing.
-    var gap: @Sendable (_ gap: IntakeGap) -> Void = { _ in }
-    /// The first notification of a connection taken over from a lost replica is about to go into the journal.
-    var firstAfterTakeover: @Sendable () -> Void = {}
-    /// A tag became bad, or good again.
-    var itemStatus: @Sendable (_ key: TagKey, _ status: StatusCode) -> Void = { _, _ in }
-}
-
-/// A hole in what a connection received. Times are microseconds since 1970.
-package struct IntakeGap: Sendable, Equatable {
-    package enum Cause: String, Sendable, CaseIterable {
-        /// The subscription had to be made anew.
-        case subscriptionLost = "subscription_lost"
-        /// The server does not hold notifications any more that were never received.
-        case notificationsLost = "notifications_lost"
-        /// The server's queue of an item was full: the overflow bit.
-        case queueOverflow = "queue_overflow"
-        /// The journal was full and gave up its oldest records (JOURNAL_FULL_POLICY=drop-oldest).
-        case journalFull = "journal_full"
-        /// A part of the journal cannot be read.
-        case journalDamaged = "journal_damaged"
-        /// The tenant's database was put back to an earlier state, and the journal does not reach back to it.
-        case databaseRestored = "database_restored"
-        /// The replica that ran the connection was lost; what it had received is stored when it is back.
-        case ownerLost = "owner_lost"
-    }
-
-    /// Of the row of `scada_gaps`.
-    package var id = UUID()
-    package var cause: Cause
-    /// nil: all tags of the connection.
-    package var key: TagKey?
-    package var startedAt: Int64
-    package var endedAt: Int64
-    /// Every tag still has the value it had: nothing is missing.
-    package var isEmpty = false
-    /// What is known of each tag whose first value after the hole has come: where history is to be asked for.
-    package var holes: [TagHole] = []
-}
-
-/// A tag that the server refuses.
-package struct BadTag: Sendable {
-    package var key: TagKey
-    package var status: StatusCode
-    /// Microseconds since 1970.
-    package var since: Int64
-}
-
-/// A tag's own hole: from the last reading before to the first after, exclusive. Microseconds since 1970.
-package struct TagHole: Sendable, Equatable {
-    package var key: TagKey
-    package var after: Int64
-    package var until: Int64
-}
-
 /// Takes a connection's notifications: encodes them, appends them to the tenant's journal, and lets the connection
 /// acknowledge what has become durable.
 ///
@@ -74,40 +16,40 @@ package final class ConnectionIntake: NotificationConsumer, @unchecked Sendable 
     package let connectionID: UUID
     let eventLoop: any EventLoop
     /// As configured: a subscription can only be taken over from the same server.
-    private let endpointURL: String
-    private let journal: TenantJournal
-    private let buffers: RowBufferPool
+    let endpointURL: String
+    let journal: TenantJournal
+    let buffers: RowBufferPool
     /// Nothing is taken when it is not valid any more; nil where there are no other replicas.
-    private let pass: LeasePass?
-    private let events: IntakeEvents
-    private let logger: Logger
+    let pass: LeasePass?
+    let events: IntakeEvents
+    let logger: Logger
 
     // MARK: On the event loop
 
     let table = TagTable()
-    private var encoder: ReadingEncoder
-    private var buffer: RowBuffer?
+    var encoder: ReadingEncoder
+    var buffer: RowBuffer?
     /// Appended and not acknowledged yet, in the order of the journal.
-    private var appended = CircularBuffer<Appended>(initialCapacity: 16)
-    private var badTags: [UInt32: BadTag] = [:]
-    private var lastReceivedAt: Int64?
+    var appended = CircularBuffer<Appended>(initialCapacity: 16)
+    var badTags: [UInt32: BadTag] = [:]
+    var lastReceivedAt: Int64?
     /// The subscriptions in use now, or until there are any those of the earlier run.
-    private var subscriptions: SubscriptionsRecord?
+    var subscriptions: SubscriptionsRecord?
     /// The last sequence number appended of each subscription.
-    private var sequenceNumbers: [UInt32: UInt32] = [:]
+    var sequenceNumbers: [UInt32: UInt32] = [:]
     /// A break after which first values are awaited.
-    private var openGap: OpenGap?
+    var openGap: OpenGap?
     /// The ids of the subscriptions that readings came from so far.
-    private var knownSubscriptions: Set<UInt32> = []
-    private var deadbands: [UInt32: MonitoredItemSpecification.Deadband] = [:]
+    var knownSubscriptions: Set<UInt32> = []
+    var deadbands: [UInt32: MonitoredItemSpecification.Deadband] = [:]
     weak var connection: OPCUAConnection?
 
-    private struct Appended {
+    struct Appended {
         var position: JournalPosition
         var context: NotificationContext
     }
 
-    private struct OpenGap {
+    struct OpenGap {
         var id = UUID()
         var cause: IntakeGap.Cause
         var startedAt: Int64
@@ -119,7 +61,7 @@ package final class ConnectionIntake: NotificationConsumer, @unchecked Sendable 
 
     // MARK: For everybody
 
-    private struct Shared {
+    struct Shared {
         var status = ConnectionStatus()
         var figures = ReadingEncoder.Figures()
         var badTags: [UInt32: BadTag] = [:]
@@ -132,9 +74,9 @@ package final class ConnectionIntake: NotificationConsumer, @unchecked Sendable 
         var lastErrorAt: Int64?
     }
 
-    private let shared = Mutex(Shared())
+    let shared = Mutex(Shared())
     /// Whether something appended waits to be acknowledged.
-    private let isWaiting = Atomic(false)
+    let isWaiting = Atomic(false)
 
     init(
         connectionID: UUID,
@@ -196,7 +138,7 @@ package final class ConnectionIntake: NotificationConsumer, @unchecked Sendable 
     }
 
     /// The process ended in a break: it goes on.
-    private func reopen(_ record: OpenGapRecord) {
+    func reopen(_ record: OpenGapRecord) {
         let awaited = Set(record.awaited.keys.compactMap { table.existingHandle(for: $0) })
         for handle in awaited { encoder.expectFirst(handle) }
         openGap = OpenGap(
@@ -289,7 +231,7 @@ package final class ConnectionIntake: NotificationConsumer, @unchecked Sendable 
     }
 
     /// The states of all tags, to be kept in the journal.
-    private func snapshot() -> TagStateRecord {
+    func snapshot() -> TagStateRecord {
         TagStateRecord(
             states: table.allHandles.compactMap { entry in table.state(of: entry.handle).map { (entry.key, $0) } }
         )
@@ -306,7 +248,7 @@ package final class ConnectionIntake: NotificationConsumer, @unchecked Sendable 
     }
 
     /// The buffer of the present notification; the first use begins it.
-    private func currentBuffer() -> RowBuffer {
+    func currentBuffer() -> RowBuffer {
         if let buffer { return buffer }
         let fresh = buffers.take()
         buffer = fresh
@@ -378,7 +320,7 @@ package final class ConnectionIntake: NotificationConsumer, @unchecked Sendable 
         eventLoop.execute { self.acknowledge(upTo: position) }
     }
 
-    private func acknowledge(upTo position: JournalPosition) {
+    func acknowledge(upTo position: JournalPosition) {
         var last: NotificationContext?
         while let first = appended.first, first.position <= position {
             appended.removeFirst()
@@ -390,142 +332,7 @@ package final class ConnectionIntake: NotificationConsumer, @unchecked Sendable 
         if appended.isEmpty { isWaiting.store(false, ordering: .releasing) }
     }
 
-    private func tell(_ context: NotificationContext) { connection?.assumeIsolated { $0.acknowledge(context) } }
-
-    // MARK: Breaks
-
-    nonisolated(nonsending) package func continuity(_ event: ContinuityEvent) async {
-        switch event {
-        case .reactivated, .transferred: break
-        case .recreated(let reason, let handles):
-            logger.notice("subscriptions made anew", metadata: ["reason": "\(reason)"])
-            // A restarted server gives out the same ids again, and counts from 1.
-            if handles == nil {
-                sequenceNumbers = [:]
-                subscriptions?.subscriptions = []
-            }
-            awaitFirst(.subscriptionLost, handles)
-        case .notificationsLost(let subscription, let numbers, let handles):
-            logger.warning(
-                "notifications cannot be had any more",
-                metadata: [
-                    "subscription": "\(subscription)", "first": "\(numbers.lowerBound)",
-                    "last": "\(numbers.upperBound)",
-                ]
-            )
-            awaitFirst(.notificationsLost, handles)
-        }
-    }
-
-    private func awaitFirst(_ cause: IntakeGap.Cause, _ handles: [UInt32]?) {
-        // Nothing was ever received: there is no hole, this is the beginning.
-        guard let startedAt = openGap?.startedAt ?? lastReceivedAt else { return }
-        let affected = (handles ?? table.allHandles.map(\.handle)).filter { table.state(of: $0) != nil }
-        for handle in affected { encoder.expectFirst(handle) }
-        var gap = openGap ?? OpenGap(cause: cause, startedAt: startedAt, awaited: [])
-        gap.awaited.formUnion(affected)
-        openGap = gap
-        append(.openGap, record(gap).encoded())
-        scheduleClosing(startedAt)
-    }
-
-    /// Tags that never report again must not keep the gap from being recorded.
-    private func scheduleClosing(_ startedAt: Int64) {
-        eventLoop.scheduleTask(in: .seconds(30)) { [weak self] in self?.closeGap(startedAt) }
-    }
-
-    private func record(_ gap: OpenGap) -> OpenGapRecord {
-        var record = OpenGapRecord(
-            id: gap.id,
-            cause: gap.cause,
-            startedAt: gap.startedAt,
-            firstAt: gap.firstAt,
-            awaited: [:],
-            holes: gap.holes
-        )
-        for handle in gap.awaited {
-            guard let key = table.key(of: handle), let state = table.state(of: handle) else { continue }
-            record.awaited[key] = state.storedMicroseconds
-        }
-        return record
-    }
-
-    private func take(_ happened: [ReadingEncoder.Event], _ context: NotificationContext) {
-        if openGap != nil, openGap?.firstAt == nil { openGap?.firstAt = context.receivedAtUnixMicroseconds }
-        var overflows: [TagHole] = []
-        for event in happened {
-            switch event {
-            case .overflow(let handle, let after, let until):
-                guard let key = table.key(of: handle) else { continue }
-                overflows.append(TagHole(key: key, after: min(after ?? until, until), until: until))
-            case .first(let handle, let before, let at):
-                guard openGap != nil, let key = table.key(of: handle) else { continue }
-                openGap?.awaited.remove(handle)
-                if at > before.storedMicroseconds {
-                    openGap?.holes.append(TagHole(key: key, after: before.storedMicroseconds, until: at))
-                }
-            }
-        }
-        report(overflows)
-        if let gap = openGap, gap.awaited.isEmpty { closeGap(gap.startedAt) }
-    }
-
-    /// Holes of one notification up to this number are a gap for each tag, more are one for all tags.
-    private static let separateOverflows = 20
-
-    private func report(_ overflows: [TagHole]) {
-        if overflows.count <= Self.separateOverflows {
-            for hole in overflows {
-                events.gap(
-                    IntakeGap(
-                        cause: .queueOverflow,
-                        key: hole.key,
-                        startedAt: hole.after,
-                        endedAt: hole.until,
-                        holes: hole.after < hole.until ? [hole] : []
-                    )
-                )
-            }
-        } else if let start = overflows.map(\.after).min(), let end = overflows.map(\.until).max() {
-            events.gap(
-                IntakeGap(
-                    cause: .queueOverflow,
-                    key: nil,
-                    startedAt: start,
-                    endedAt: end,
-                    holes: overflows.filter { $0.after < $0.until }
-                )
-            )
-        }
-    }
-
-    /// All first values came, or were waited for long enough: the gap has its bounds.
-    private func closeGap(_ startedAt: Int64) {
-        guard let gap = openGap, gap.startedAt == startedAt else { return }
-        guard let endedAt = gap.firstAt else {
-            // Still nothing: wait on.
-            return scheduleClosing(startedAt)
-        }
-        openGap = nil
-        // Every tag still has the value it had: nothing is missing.
-        if gap.holes.isEmpty, gap.awaited.isEmpty, gap.cause == .subscriptionLost {
-            return append(.openGap, OpenGapRecord.closed(gap.id))
-        }
-        // The hole lies between source timestamps; what was received last may have waited at the server for long.
-        let newestBefore = gap.holes.map(\.after).max() ?? gap.startedAt
-        let newestAfter = gap.holes.map(\.until).max() ?? endedAt
-        events.gap(
-            IntakeGap(
-                id: gap.id,
-                cause: gap.cause,
-                key: nil,
-                startedAt: min(gap.startedAt, newestBefore),
-                endedAt: max(endedAt, newestAfter),
-                isEmpty: gap.holes.isEmpty && gap.awaited.isEmpty,
-                holes: gap.holes
-            )
-        )
-    }
+    func tell(_ context: NotificationContext) { connection?.assumeIsolated { $0.acknowledge(context) } }
 
     // MARK: The rest
 
@@ -585,68 +392,5 @@ package final class ConnectionIntake: NotificationConsumer, @unchecked Sendable 
         knownSubscriptions = known
         sequenceNumbers = sequenceNumbers.filter { known.contains($0.key) }
         appendSubscriptions()
-    }
-
-    // MARK: Memory for the next run
-
-    /// What the next run of the process has to know. The record has to stand in the journal exactly between the
-    /// notifications before and after this moment, so it is appended here and not in a task.
-    private func appendSubscriptions() {
-        guard let record = subscriptionsRecord(handles: []) else { return }
-        append(.subscriptions, record.encoded(table))
-    }
-
-    private func subscriptionsRecord(handles: [(handle: UInt32, key: TagKey)]) -> SubscriptionsRecord? {
-        guard var record = subscriptions else { return nil }
-        record.lastReceivedAt = lastReceivedAt
-        for index in record.subscriptions.indices {
-            record.subscriptions[index].lastDurableSequenceNumber =
-                sequenceNumbers[record.subscriptions[index].subscriptionID] ?? 0
-        }
-        record.handles = handles
-        return record
-    }
-
-    /// Writes down the states of all tags and the subscriptions, so that what lies before in the journal is not needed for
-    /// recovery any more. Before the server has been reached in this run those of the run before: without them the next
-    /// run would take its new subscriptions for the first ones, and what lies between would be missed by nobody.
-    func appendSnapshot() {
-        append(.tagStates, TagStateRecord.encoded(table))
-        if let openGap { append(.openGap, record(openGap).encoded()) }
-        appendSubscriptions()
-    }
-
-    private func append(_ kind: RecordKind, _ payload: RowBuffer) {
-        do throws(JournalError) {
-            let record = JournalRecord.note(kind, source: connectionID, payload)
-            guard try journal.appendIfPossible(record, priority: .reserve) == nil else { return }
-            logger.warning("the journal has no room for what the next start should know")
-        } catch {
-            logger.warning("the journal refused what the next start should know", metadata: ["error": "\(error)"])
-        }
-    }
-
-    /// A record of values read from a tag's history. On the event loop; nil when the tag is not known any more.
-    func historyRecord(
-        _ values: [(microseconds: Int64, value: DataValue)],
-        of key: TagKey
-    ) -> JournalRecord? {
-        guard let handle = table.existingHandle(for: key), let first = values.first, let last = values.last else {
-            return nil
-        }
-        let rows = buffers.take()
-        for (microseconds, value) in values {
-            encoder.append(value, handle: handle, microseconds: microseconds, into: rows)
-        }
-        return JournalRecord(
-            header: RecordHeader(
-                rowCount: UInt32(rows.rowCount),
-                source: connectionID,
-                receivedAtMicroseconds: WallTime.microseconds(),
-                earliestMicroseconds: first.microseconds,
-                latestMicroseconds: last.microseconds
-            ),
-            rows: rows
-        )
     }
 }
