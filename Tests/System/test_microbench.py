@@ -63,7 +63,7 @@ def test_what_starting_costs_is_left_out():
     (50, 0.0, []),
     (110, 0.01, []),
     (111, 0.01, ["instructions"]),
-    (100, 0.0106, ["allocations"]),
+    (100, 0.021, ["allocations"]),
     (200, 1.0, ["instructions", "allocations"]),
 ])
 def test_what_grew_is_found(instructions, allocations, words):
