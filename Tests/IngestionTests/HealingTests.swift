@@ -13,9 +13,9 @@ import TimescaleStore
         TagHole(key: TagKey(wellID: well, nodeID: "ns=2;s=\(name)"), after: after, until: until)
     }
 
-    private func healing(_ holes: [TagHole]) -> Healing {
+    private func healing(_ holes: [TagHole], from start: Int64 = .max) -> Healing {
         Healing(
-            gap: GapRecord(connectionID: UUID(), startedAtMicros: 0, endedAtMicros: 1, cause: "subscription_lost"),
+            gap: GapRecord(connectionID: UUID(), startedAtMicros: start, endedAtMicros: 1, cause: "subscription_lost"),
             holes: holes
         )
     }
@@ -39,6 +39,13 @@ import TimescaleStore
         let healing = healing([hole("slow", 5, 900_000_000), hole("fast", 500_000_000, 800_000_000)])
         #expect(healing.interval.start == 500_000_000 - Healing.lateness)
         #expect(healing.interval.end == 900_000_000)
+    }
+
+    @Test func theIntervalHasAllOfTheBreaksThatBecameOneGap() {
+        let holes = [
+            hole("a", 100_000_000, 110_000_000), hole("a", 300_000_000, 310_000_000), hole("slow", 5, 400_000_000),
+        ]
+        #expect(healing(holes, from: 100_000_000).interval.start == 100_000_000 - Healing.lateness)
     }
 
     @Test func allHealed() {

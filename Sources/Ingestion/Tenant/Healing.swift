@@ -17,11 +17,12 @@ struct Healing: Equatable {
     static let separateHoles = 100
 
     /// The interval to ask for, for all tags at once: from the newest reading before the gap, less what may have been on
-    /// its way, to the last first reading after it. By the server's clock, whatever ours says.
+    /// its way, to the last first reading after it. By the server's clock, whatever ours says; but a gap in which several
+    /// breaks have become one began before the newest reading there is before one of them.
     var interval: (start: Int64, end: Int64) {
         let newest = holes.map(\.after).max() ?? 0
         let oldest = holes.map(\.after).min() ?? 0
-        return (max(oldest, newest - Self.lateness), holes.map(\.until).max() ?? 0)
+        return (max(oldest, min(newest, gap.startedAtMicros) - Self.lateness), holes.map(\.until).max() ?? 0)
     }
 
     /// Whether the hole of this tag that holds `microseconds` has been read up to there.
