@@ -22,6 +22,8 @@ TOLERANCE = 0.10
 # Allocations are few. How the journal's thread groups what it writes is chance, and moves theirs by some thousandths; an
 # allocation for each reading would be a whole one.
 SLACK = 0.01
+# A profile is of this many times as many rounds, so that starting is lost in it.
+PROFILED = 30
 
 
 def parse_callgrind(text):
@@ -100,7 +102,7 @@ def main():
     parser.add_argument("--update", action="store_true")
     parser.add_argument("--profile", action="store_true")
     parser.add_argument("steps", nargs="*")
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()
     if unknown := set(options.steps) - set(ROUNDS):
         print(f"error: no step is named {', '.join(sorted(unknown))}; there are {', '.join(ROUNDS)}", file=sys.stderr)
         return 64
@@ -118,7 +120,9 @@ def main():
             print(f"{step:16}{counts['instructions']:14,.1f}{before['instructions']:10,.1f}"
                   f"{counts['allocations']:14.4f}{before['allocations']:10.4f}", flush=True)
             if options.profile:
-                subprocess.run(["callgrind_annotate", folder / f"{step}-{ROUNDS[step][1]}"], check=True)
+                rounds = ROUNDS[step][1] * PROFILED
+                callgrind(options.program, step, rounds, folder)
+                subprocess.run(["callgrind_annotate", "--auto=no", folder / f"{step}-{rounds}"], check=True)
     if options.update:
         known[architecture] = baseline | measured
         BASELINE.write_text(json.dumps(known, indent=2, sort_keys=True) + "\n")
