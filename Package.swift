@@ -12,6 +12,7 @@ let settings: [SwiftSetting] = [
 
 let nioCore: Target.Dependency = .product(name: "NIOCore", package: "swift-nio")
 let nioPosix: Target.Dependency = .product(name: "NIOPosix", package: "swift-nio")
+let nioEmbedded: Target.Dependency = .product(name: "NIOEmbedded", package: "swift-nio")
 let nioHTTP1: Target.Dependency = .product(name: "NIOHTTP1", package: "swift-nio")
 let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
 let lifecycle: Target.Dependency = .product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
@@ -109,7 +110,7 @@ let package = Package(
         .testTarget(name: "OPCUASecurityTests", dependencies: ["OPCUASecurity"], swiftSettings: settings),
         .testTarget(
             name: "OPCUAClientTests",
-            dependencies: ["OPCUACodec", "OPCUASecurity", "OPCUAClient", nioCore, nioPosix, logging],
+            dependencies: ["OPCUACodec", "OPCUASecurity", "OPCUAClient", nioCore, nioEmbedded, nioPosix, logging],
             swiftSettings: settings
         ),
         .testTarget(

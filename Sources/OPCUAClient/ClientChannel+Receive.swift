@@ -8,23 +8,51 @@ extension ClientChannel {
         var bytes = unwrapInboundIn(data)
         bytesReceived &+= UInt64(bytes.readableBytes)
         if var waiting = partial.take() {
-            waiting.writeBuffer(&bytes)
-            bytes = waiting
+            // Only what its chunk lacks is moved there; what came behind is read where it is.
+            complete(&waiting, from: &bytes)
+            readChunks(&waiting)
+            guard failure == nil else { return }
+            if waiting.readableBytes > 0 {
+                partial = waiting
+                return
+            }
         }
-        while failure == nil, bytes.readableBytes >= 8 {
-            let start = bytes.readerIndex
-            guard let size = bytes.getInteger(at: start + 4, endianness: .little, as: UInt32.self) else { break }
-            if let action = transport.announced(size: Int(size)) { return perform(action) }
-            guard bytes.readableBytes >= Int(size), var chunk = bytes.readSlice(length: Int(size)) else { break }
-            received(&chunk)
-        }
+        readChunks(&bytes)
         if failure == nil, bytes.readableBytes > 0 {
-            // Our own copy: the slice would keep the whole read buffer alive. With room for what the next read brings.
-            let size = bytes.getInteger(at: bytes.readerIndex + 4, endianness: .little, as: UInt32.self) ?? 0
-            let room = bytes.readableBytes + min(Int(size), TransportLimits.offeredChunkSize)
-            var rest = context.channel.allocator.buffer(capacity: max(room, 256))
+            // Our own copy: the slice would keep the whole read buffer alive. With room for the rest of the chunk.
+            var rest = context.channel.allocator.buffer(capacity: max(chunkSize(bytes) ?? 0, 256))
             rest.writeBuffer(&bytes)
             partial = rest
+        }
+    }
+
+    /// The size that the chunk at the reader's position says it has, once its header is there, and no more than we offered.
+    private func chunkSize(_ bytes: ByteBuffer) -> Int? {
+        guard bytes.readableBytes >= 8 else { return nil }
+        let size = bytes.getInteger(at: bytes.readerIndex + 4, endianness: .little, as: UInt32.self)
+        return size.map { min(Int($0), TransportLimits.offeredChunkSize) }
+    }
+
+    /// Moves the rest of one chunk, as far as it has come.
+    private func complete(_ waiting: inout ByteBuffer, from bytes: inout ByteBuffer) {
+        func move(upTo size: Int) {
+            let lacking = min(size - waiting.readableBytes, bytes.readableBytes)
+            guard lacking > 0, var piece = bytes.readSlice(length: lacking) else { return }
+            waiting.reserveCapacity(minimumWritableBytes: size - waiting.readableBytes)
+            waiting.writeBuffer(&piece)
+        }
+        move(upTo: 8)
+        if let size = chunkSize(waiting) { move(upTo: size) }
+    }
+
+    /// Takes the whole chunks; what is left is the beginning of one.
+    private func readChunks(_ bytes: inout ByteBuffer) {
+        while failure == nil, bytes.readableBytes >= 8 {
+            let start = bytes.readerIndex
+            guard let size = bytes.getInteger(at: start + 4, endianness: .little, as: UInt32.self) else { return }
+            if let action = transport.announced(size: Int(size)) { return perform(action) }
+            guard bytes.readableBytes >= Int(size), var chunk = bytes.readSlice(length: Int(size)) else { return }
+            received(&chunk)
         }
     }
 
