@@ -4,6 +4,8 @@
 /// A prefix stays where it is until ``deallocate()``.
 struct PrefixStore {
     private static let blockSize = 16 << 10
+    /// Readable bytes behind every prefix: ``RowFormat/copyPrefix(_:_:to:)`` reads whole words of 16 bytes.
+    private static let slack = 15
 
     private var blocks: [UnsafeMutableRawBufferPointer] = []
     /// Bytes of the last block in use.
@@ -13,10 +15,10 @@ struct PrefixStore {
     mutating func add(_ key: TagKey) -> UnsafeMutableRawBufferPointer {
         let prefix = RowFormat.prefix(of: key)
         defer { prefix.deallocate() }
-        if blocks.last.map({ $0.count - used < prefix.count }) ?? true {
+        if blocks.last.map({ $0.count - used < prefix.count + Self.slack }) ?? true {
             // The first blocks are smaller: most connections have few tags.
             let size = min(Self.blockSize, 1024 << min(blocks.count, 10))
-            blocks.append(.allocate(byteCount: max(size, prefix.count), alignment: 64))
+            blocks.append(.allocate(byteCount: max(size, prefix.count + Self.slack), alignment: 64))
             used = 0
         }
         let place = UnsafeMutableRawBufferPointer(rebasing: blocks[blocks.count - 1][used..<used + prefix.count])

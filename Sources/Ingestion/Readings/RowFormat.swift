@@ -1,4 +1,5 @@
 import FoundationEssentials
+import Journal
 import OPCUACodec
 
 /// The binary COPY form of a row of `scada_readings`: columns well_id, tag_node_id, "timestamp", value, quality, status_code,
@@ -96,5 +97,44 @@ enum RowFormat {
             put(Int32(-1))
         }
         return cursor - target
+    }
+
+    /// Bytes behind the prefix of ``Journal/RowBuffer/appendGood(_:_:_:_:)``'s rows.
+    static let goodTail = 8 + 12 + 8 + 4 + 4
+
+    /// Copies in words of 16 bytes: reads and writes up to 15 bytes more than `length`.
+    @inline(__always)
+    static func copyPrefix(_ prefix: UnsafeRawPointer, _ length: Int, to target: UnsafeMutableRawPointer) {
+        var offset = 0
+        while offset < length {
+            (target + offset).storeBytes(
+                of: (prefix + offset).loadUnaligned(as: SIMD2<UInt64>.self),
+                as: SIMD2<UInt64>.self
+            )
+            offset &+= 16
+        }
+    }
+}
+
+extension RowBuffer {
+    /// Appends the row of a good number without text: what ``RowFormat/writeTail(at:microseconds:number:status:text:)`` writes
+    /// for it, in five stores.
+    /// - Parameter prefix: of a ``PrefixStore``.
+    @inline(__always)
+    func appendGood(_ prefix: UnsafeRawPointer, _ length: Int, _ microseconds: Int64, _ number: Double) {
+        // The prefix's last word of 16 bytes ends inside the tail.
+        let wanted = length &+ RowFormat.goodTail
+        let start = storage.pointee.cursor
+        let target = storage.pointee.limit - start >= wanted ? start : grow(wanted)
+        RowFormat.copyPrefix(prefix, length, to: target)
+        let tail = target + length
+        tail.storeBytes(of: (microseconds &- RowFormat.epochMicroseconds).bigEndian, as: Int64.self)
+        tail.storeBytes(of: Int32(8).bigEndian, toByteOffset: 8, as: Int32.self)
+        tail.storeBytes(of: number.bitPattern.bigEndian, toByteOffset: 12, as: UInt64.self)
+        // "Good" with its length in front, neither status code nor text.
+        tail.storeBytes(of: UInt64(0x0000_0004_476F_6F64).bigEndian, toByteOffset: 20, as: UInt64.self)
+        tail.storeBytes(of: UInt64.max, toByteOffset: 28, as: UInt64.self)
+        storage.pointee.cursor = target + wanted
+        storage.pointee.rowCount &+= 1
     }
 }

@@ -27,6 +27,12 @@ struct TagSlot {
     /// Readings received: of ``TagTable/Counts``.
     var received: UnsafeMutablePointer<Atomic<UInt64>>
 
+    /// One more. Only the event loop's thread writes.
+    @inline(__always)
+    func countReading() {
+        received.pointee.store(received.pointee.load(ordering: .relaxed) &+ 1, ordering: .relaxed)
+    }
+
     /// The row's first bytes: see ``RowFormat/prefix(of:)``.
     var rowPrefix: UnsafeRawBufferPointer? {
         prefix.map { UnsafeRawBufferPointer(start: $0, count: Int(prefixLength)) }
@@ -189,13 +195,6 @@ package final class TagTable {
             count += 1
         }
         while keys.count < count { keys.append(nil) }
-    }
-
-    @inline(__always)
-    func addToCount(_ handle: Int) {
-        // Only this thread writes.
-        let value = slots[handle].received
-        value.pointee.store(value.pointee.load(ordering: .relaxed) &+ 1, ordering: .relaxed)
     }
 
     // MARK: Notifications
