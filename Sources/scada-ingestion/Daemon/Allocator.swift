@@ -10,7 +10,10 @@ enum Allocator {
     /// MALLOC_ARENA_MAX and the like in the environment are overridden.
     static func tune() { callocator_tune(2, 128 * 1024, 128 * 1024) }
 
-    /// Gives free memory back to the system: what a start, a change of many tags or a long backlog needed for a moment lies
-    /// between blocks that stay. Any thread.
-    static func trim() { callocator_trim() }
+    /// Gives back to the system what a start, a change of many tags or a long backlog needed for a moment: free memory between
+    /// blocks that stay, and the pages of code that ran. Any thread.
+    static func trim() {
+        callocator_trim()
+        callocator_release_code()
+    }
 }
