@@ -21,7 +21,7 @@ final class MessagePool: Sendable {
     ///   - maximumCount: most buffers kept.
     ///   - maximumBytes: of all buffers kept.
     ///   - capacities: bytes; a buffer of another size is not kept.
-    init(maximumCount: Int = 16, maximumBytes: Int = 4 << 20, capacities: ClosedRange<Int> = 96 << 10...1 << 20) {
+    init(maximumCount: Int = 24, maximumBytes: Int = 6 << 20, capacities: ClosedRange<Int> = 96 << 10...1 << 20) {
         self.maximumCount = maximumCount
         self.maximumBytes = maximumBytes
         self.capacities = capacities
