@@ -15,6 +15,10 @@ package struct ReadingsWriter: Sendable {
         /// Pays for batches with many rows (hundreds) per tag; they are sorted by well, tag and timestamp first, in runs of
         /// bounded memory.
         package var directCompress = false
+        /// Bring the rows into the order (well, tag, timestamp) first, in runs of some 100,000, so that the server finds the
+        /// places of the index side by side. For large batches: it saves the server about a quarter of its time, and
+        /// costs the daemon as much as all the rest of a reading's way.
+        package var sorted = false
         /// Rows in the batch, when known: what the server may sort at once for direct compress.
         package var rowCountHint = 500_000
         /// Whether other replicas store readings of the same tags.
@@ -150,7 +154,8 @@ package struct ReadingsWriter: Sendable {
                     return Stored(rows: try Self.storeIncoming(connection))
                 }
                 let isDirect = !compress.isEmpty
-                let stored = try connection.copyIn(PGConnection.readingsCopy, sorted: isDirect, rows)
+                let runBytes: Int? = isDirect ? RowSorter.runBytes : options.sorted ? RowSorter.indexRunBytes : nil
+                let stored = try connection.copyIn(PGConnection.readingsCopy, sortedInRunsOf: runBytes, rows)
                 return Stored(rows: stored, directCompress: isDirect)
             }
         }

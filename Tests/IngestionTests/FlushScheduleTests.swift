@@ -37,7 +37,7 @@ import Testing
     @Test func whatCameDuringAFlushWaitsFromItsBeginning() {
         var schedule = make()
         _ = schedule.decide(rows: 1, hasRecords: true, now: start)
-        schedule.succeeded(began: start + .seconds(5))
+        schedule.succeeded(began: start + .seconds(5), ended: start + .seconds(5))
         let later = start + .seconds(6)
         #expect(schedule.decide(rows: 1, hasRecords: true, now: later) == .wait(until: start + .seconds(10)))
         #expect(schedule.decide(rows: 0, hasRecords: false, now: later) == .wait(until: nil))
@@ -54,7 +54,7 @@ import Testing
             now = retry
             #expect(schedule.decide(rows: 1000, hasRecords: true, now: now) == .flush)
         }
-        schedule.succeeded(began: now)
+        schedule.succeeded(began: now, ended: now)
         schedule.failed(retryAfter: nil, now: now)
         #expect(schedule.decide(rows: 1000, hasRecords: true, now: now) == .wait(until: now + .milliseconds(250)))
     }
@@ -65,5 +65,36 @@ import Testing
         #expect(schedule.decide(rows: 1000, hasRecords: true, now: start) == .wait(until: start + .seconds(3)))
         schedule.retryNow()
         #expect(schedule.decide(rows: 1000, hasRecords: true, now: start) == .flush)
+    }
+
+    @Test func aFlushBeginsEarlierByWhatItTakes() {
+        var schedule = make()
+        for _ in 0..<50 { schedule.succeeded(began: start, ended: start + .milliseconds(400)) }
+        let due = start + .milliseconds(4_600)
+        guard case .wait(let until?) = schedule.decide(rows: 1, hasRecords: true, now: start) else {
+            Issue.record("it does not wait")
+            return
+        }
+        // What is smoothed comes close to 400 ms, from below.
+        #expect(until >= due && until <= due + .milliseconds(1))
+        #expect(schedule.decide(rows: 1, hasRecords: true, now: until) == .flush)
+    }
+
+    @Test func aSlowDatabaseDoesNotGetSmallBatches() {
+        var schedule = make()
+        for _ in 0..<50 { schedule.succeeded(began: start, ended: start + .seconds(60)) }
+        #expect(
+            schedule.decide(rows: 1, hasRecords: true, now: start) == .wait(until: start + .milliseconds(3_750))
+        )
+    }
+
+    @Test func itIsBehindWhenMuchIsLeftOrAFlushTookLongerThanTheInterval() {
+        var schedule = make()
+        #expect(!schedule.isBehind(rowsLeft: 25, of: 100))
+        #expect(schedule.isBehind(rowsLeft: 26, of: 100))
+        schedule.succeeded(began: start, ended: start + .seconds(6))
+        #expect(schedule.isBehind(rowsLeft: 0, of: 100))
+        schedule.succeeded(began: start, ended: start + .seconds(1))
+        #expect(!schedule.isBehind(rowsLeft: 0, of: 100))
     }
 }

@@ -12,7 +12,7 @@ struct FlushSchedule: Equatable {
 
     /// MAX_BUFFER_SIZE: as many rows are flushed at once, whatever the time.
     let maximumRows: Int
-    /// AGGREGATION_BUFFER_MS: rows wait no longer than this.
+    /// AGGREGATION_BUFFER_MS: rows are stored, not only sent, within this after they came, as far as earlier flushes tell.
     let interval: TimeAmount
     let firstRetry: TimeAmount
     let longestRetry: TimeAmount
@@ -20,6 +20,10 @@ struct FlushSchedule: Equatable {
     /// When the oldest rows that are not flushed were first seen.
     private(set) var waitingSince: NIODeadline?
     private(set) var failures = 0
+    /// What a flush took lately: a quarter of the last one, three of those before.
+    private(set) var usualDuration = TimeAmount.zero
+    /// What the last flush took.
+    private var lastDuration = TimeAmount.zero
     private var retryAt: NIODeadline?
 
     init(
@@ -45,16 +49,28 @@ struct FlushSchedule: Equatable {
         let since = waitingSince ?? now
         waitingSince = since
         if let retryAt, retryAt > now { return .wait(until: retryAt) }
-        let due = since + interval
+        let due = since + interval - lead
         if rows >= maximumRows || due <= now { return .flush }
         return .wait(until: due)
     }
 
+    /// A flush begins so much earlier: what it usually takes, but no more than a quarter of the interval, so that a slow
+    /// database does not get smaller and smaller batches.
+    private var lead: TimeAmount { min(usualDuration, .nanoseconds(interval.nanoseconds / 4)) }
+
+    /// Whether more comes than the database takes this way.
+    /// - Parameters:
+    ///   - rowsLeft: durable rows that the flush to be made leaves behind.
+    ///   - rows: those it takes.
+    func isBehind(rowsLeft: Int, of rows: Int) -> Bool { rowsLeft > rows / 4 || lastDuration > interval }
+
     /// - Parameter began: what came after this instant was not part of the flush.
-    mutating func succeeded(began: NIODeadline) {
+    mutating func succeeded(began: NIODeadline, ended: NIODeadline) {
         failures = 0
         retryAt = nil
         waitingSince = waitingSince.map { _ in began }
+        lastDuration = max(ended - began, .zero)
+        usualDuration = .nanoseconds((usualDuration.nanoseconds * 3 + lastDuration.nanoseconds) / 4)
     }
 
     /// - Parameter retryAfter: what the database or its pool asks for.

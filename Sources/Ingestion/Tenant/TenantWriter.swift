@@ -55,6 +55,9 @@ actor TenantWriter {
     /// Told of each gap that the writer itself finds, once it is in the database.
     let gapFound: @Sendable (GapRecord) -> Void
 
+    /// Fewer rows would still be spread over as many places of the index.
+    private static let rowsWorthSorting = 20_000
+
     /// Positions whose records opening the journal found damaged or missing.
     private var lost: [Range<JournalPosition>]
     private var schedule: FlushSchedule
@@ -220,11 +223,15 @@ actor TenantWriter {
         let clock = ContinuousClock.now
         guard await writeGaps() else { return }
         let boundary = journal.flushBoundary(from: committed, maximumRows: settings.catchUpRows)
-        guard boundary.end > committed else { return schedule.succeeded(began: began) }
+        guard boundary.end > committed else { return schedule.succeeded(began: began, ended: .now()) }
         let source = FlushSource(journal: journal, from: committed, to: boundary.end)
         var options = ReadingsWriter.Options()
         options.rowCountHint = boundary.rows
         options.directCompress = wantsDirectCompress(rows: boundary.rows)
+        // Then the database is what everything waits for, and this saves a quarter of its work.
+        options.sorted =
+            boundary.rows >= Self.rowsWorthSorting
+            && schedule.isBehind(rowsLeft: journal.backlogRows - boundary.rows, of: boundary.rows)
         options.sharing = checks.sharing(from: committed, journalEnd: journal.endPosition)
         do throws(StoreError) {
             var outcome: ReadingsWriter.Outcome
@@ -252,7 +259,7 @@ actor TenantWriter {
             }
             if options.directCompress, case .stored(let stored) = outcome { tellDirectCompress(stored) }
             await settle(outcome, from: committed, to: boundary.end, source, clock)
-            schedule.succeeded(began: began)
+            schedule.succeeded(began: began, ended: .now())
         } catch {
             journal.makeReader().release()
             // The leases ran out just now: the same again, checked.
