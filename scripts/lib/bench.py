@@ -27,6 +27,9 @@ LIB = pathlib.Path(__file__).resolve().parent
 SETTINGS = {"max_wal_size": "8GB", "shared_buffers": "1GB", "max_connections": "200"}
 # The raw limit is measured with as many wells and tags as the daemon then has.
 TAGS, WELLS = 10_000, 1_000
+# The order in which a columnstore and the index want rows, in runs as long as the daemon's.
+BY_TAG = "n / 100000, well_id, tag_node_id, timestamp"
+DIRECT_COMPRESS = "timescaledb.enable_direct_compress_copy"
 
 
 def say(text):
@@ -97,13 +100,20 @@ class Bench:
                 FROM generate_series(0, {rows - 1}) AS n
                 """
             )
-            for order, by in (("arrival", "n"), ("sorted", "n / 100000, well_id, tag_node_id, timestamp")):
+            runs = [("arrival", "n", ""), ("sorted", BY_TAG, "")]
+            if DIRECT_COMPRESS in self.settings(connection):
+                runs.append(("compressed", BY_TAG, f"SET {DIRECT_COMPRESS} = on"))
+            for order, by, setup in runs:
                 chunks = []
                 with connection.cursor().copy(
                     f"COPY (SELECT {columns} FROM source ORDER BY {by}) TO STDOUT (FORMAT binary)"
                 ) as copy:
                     chunks.extend(bytes(chunk) for chunk in copy)
+                # A message for each row would measure Python.
+                chunks = [b"".join(chunks[at:at + 2_000]) for at in range(0, len(chunks), 2_000)]
                 connection.execute("TRUNCATE scada_readings")
+                if setup:
+                    connection.execute(setup)
                 connection.execute("CHECKPOINT")
                 before, begun = family_cpu_seconds(self.server.process.pid), time.monotonic()
                 with connection.cursor().copy(f"COPY scada_readings ({columns}) FROM STDIN (FORMAT binary)") as copy:
@@ -113,9 +123,19 @@ class Bench:
                 used = family_cpu_seconds(self.server.process.pid) - before
                 if order == "arrival":
                     self.raw = rows / span
-                self.add(f"raw_{order}", f"raw COPY, {order} order", rate=rows / span, database_us=used / rows * 1e6)
+                what = "raw COPY, sorted, direct compress" if setup else f"raw COPY, {order} order"
+                self.add(f"raw_{order}", what, rate=rows / span, database_us=used / rows * 1e6)
         for database in (name, name + "_tenant"):
             self.server.psql(f'DROP DATABASE "{database}" WITH (FORCE)')
+
+    @staticmethod
+    def settings(connection):
+        return {name for name, in connection.execute("SELECT name FROM pg_settings").fetchall()}
+
+    def measure_idle(self):
+        """A daemon with nothing to do but watch ten tags, once what starting needed has been given back."""
+        with self.running("idle", settle=20, tags=10, rate=1) as plant:
+            self.add("idle", "idle: ten tags, a reading a second", resident_mib=resident_mib(plant.pid("scada-ingestion")))
 
     def measure_python(self):
         """asyncua's client and asyncpg's COPY, as such services are usually written."""
@@ -130,7 +150,7 @@ class Bench:
 
     def measure_slow(self):
         with self.running("slow", tags=TAGS, rate=10_000) as plant:
-            self.add("d10k", "10,000/s, 10,000 tags, one connection", **plant.measure(self.seconds(30, 10)))
+            self.add("d10k", "10,000/s, 10,000 tags, one connection", **plant.measure(self.seconds(60, 20)))
 
     def measure_fast(self):
         with self.running("fast", tags=TAGS, rate=200_000) as plant:
@@ -151,6 +171,16 @@ class Bench:
             best = figures
             rate = int(rate * 1.3)
         self.add("most", "the highest rate, 10,000 tags, one connection", **best)
+
+    def measure_compress(self):
+        """The highest rate when batches go straight to the columnstore."""
+        with psycopg.connect(self.server.url("postgres")) as connection:
+            if "timescaledb" not in {name for name, in connection.execute("SELECT name FROM pg_available_extensions")}:
+                say("   without TimescaleDB there is no direct compress")
+                return
+        environment = {"STORAGE_DIRECT_COMPRESS": "on", "MAX_BUFFER_SIZE": "200000"}
+        with self.running("compress", settle=6, tags=TAGS, rate=700_000, environment=environment) as plant:
+            self.add("compress", "direct compress, 700,000/s offered", **plant.measure(self.seconds(20, 8)))
 
     def measure_fleet(self):
         with self.running("fleet", tags=50_000, rate=250_000, servers=50) as plant:
@@ -234,7 +264,9 @@ class Bench:
         self.measure_chaos("tenants")
 
 
-MEASUREMENTS = ["raw", "python", "slow", "fast", "most", "fleet", "growth", "start", "query", "outage", "tenants"]
+MEASUREMENTS = [
+    "raw", "python", "idle", "slow", "fast", "most", "compress", "fleet", "growth", "start", "query", "outage", "tenants",
+]
 QUICK = ["raw", "python", "slow", "fast", "fleet", "query"]
 
 
@@ -244,26 +276,33 @@ def short(value):
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
+# Key, heading, form and factor of each column of the table.
+COLUMNS = [
+    ("what", "", "{}", None), ("rate", "stored/s", "{:,.0f}", 1), ("of_raw", "× raw COPY", "{:.2f}", 1),
+    ("daemon_us", "daemon µs", "{:.2f}", 1), ("simulator_us", "simulator µs", "{:.2f}", 1),
+    ("database_us", "database µs", "{:.2f}", 1), ("resident_mib", "MiB", "{:.0f}", 1),
+    ("delay_p50", "delay p50 s", "{:.2f}", 1), ("delay_p95", "p95", "{:.2f}", 1), ("delay_p99", "p99", "{:.2f}", 1),
+    ("write_p50", "write p50 ms", "{:.0f}", 1000), ("write_p95", "p95 ms", "{:.0f}", 1000),
+    ("of_python", "Python ÷ daemon", "{:.0f}", 1),
+]
+
+
+def cell(row, key, form, factor):
+    value = row.get(key)
+    return "" if value is None else form.format(value if factor is None else value * factor)
+
+
 def table(rows, markdown):
-    columns = [
-        ("what", "", None), ("rate", "stored/s", "{:,.0f}"), ("of_raw", "× raw COPY", "{:.2f}"),
-        ("daemon_us", "daemon µs", "{:.2f}"), ("simulator_us", "simulator µs", "{:.2f}"),
-        ("database_us", "database µs", "{:.2f}"), ("resident_mib", "MiB", "{:.0f}"),
-        ("delay_p50", "delay p50 s", "{:.2f}"), ("delay_p95", "p95", "{:.2f}"), ("delay_p99", "p99", "{:.2f}"),
-        ("of_python", "Python ÷ daemon", "{:.0f}"),
-    ]
     plain = [row for row in rows if "rate" in row]
-    cells = [[head for _, head, _ in columns]] + [
-        [row["what"] if form is None else form.format(row[key]) if row.get(key) is not None else ""
-         for key, _, form in columns]
-        for row in plain
+    cells = [[head for _, head, _, _ in COLUMNS]] + [
+        [cell(row, key, form, factor) for key, _, form, factor in COLUMNS] for row in plain
     ]
     widths = [max(len(row[index]) for row in cells) for index in range(len(columns))]
     for number, row in enumerate(cells):
         line = [cell.ljust(width) if index == 0 else cell.rjust(width) for index, (cell, width) in enumerate(zip(row, widths))]
         print(("| " + " | ".join(line) + " |") if markdown else "  ".join(line))
         if number == 0:
-            print("|" + "---|" * len(columns) if markdown else "  ".join("-" * width for width in widths))
+            print("|" + "---|" * len(COLUMNS) if markdown else "  ".join("-" * width for width in widths))
     for row in rows:
         if "rate" not in row and "rows" not in row:
             print(f"{row['what']}: " + ", ".join(
