@@ -88,8 +88,8 @@ extension LeaseStore {
                     ON CONFLICT DO NOTHING
                     RETURNING connection_id, epoch
                 )
-                SELECT t.connection_id::text, t.epoch, t.is_own AND NOT t.is_resumed, \(Self.micros("t.heard")),
-                    encode(h.memory, 'hex'), t.is_resumed
+                SELECT t.connection_id::text, t.epoch, t.is_own AND NOT t.is_resumed, \(Self.micros("t.heard")), h.memory,
+                    t.is_resumed
                 FROM taken t
                 LEFT JOIN connection_handovers h ON h.connection_id = t.connection_id AND h.epoch = t.former
                 UNION ALL
@@ -105,7 +105,7 @@ extension LeaseStore {
             return (0..<rows.rowCount).compactMap { row in
                 guard let id = rows.uuid(row, 0), let epoch = rows.int(row, 1) else { return nil }
                 let origin: Origin
-                if let memory = rows.bytes(row, 4).flatMap({ Self.decodeHex($0) }) {
+                if let memory = rows.bytea(row, 4) {
                     origin = .handedOver(memory: memory, isResumed: rows.bool(row, 5) ?? false)
                 } else {
                     switch rows.bool(row, 2) {
@@ -117,23 +117,5 @@ extension LeaseStore {
                 return Claim(connectionID: id, epoch: epoch, origin: origin)
             }
         }
-    }
-
-    private static func decodeHex(_ text: UnsafeRawBufferPointer) -> [UInt8]? {
-        guard text.count.isMultiple(of: 2) else { return nil }
-        func digit(_ byte: UInt8) -> UInt8? {
-            switch byte {
-            case 0x30...0x39: byte - 0x30
-            case 0x61...0x66: byte - 0x61 + 10
-            default: nil
-            }
-        }
-        var bytes: [UInt8] = []
-        bytes.reserveCapacity(text.count / 2)
-        for index in stride(from: 0, to: text.count, by: 2) {
-            guard let high = digit(text[index]), let low = digit(text[index + 1]) else { return nil }
-            bytes.append(high << 4 | low)
-        }
-        return bytes
     }
 }

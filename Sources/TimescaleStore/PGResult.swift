@@ -44,6 +44,16 @@ package final class PGResult {
     /// A cell of a text result as a boolean.
     package func bool(_ row: Int, _ column: Int) -> Bool? { string(row, column).map { $0 == "t" } }
 
+    /// A `bytea` cell of a text result; nil for NULL.
+    func bytea(_ row: Int, _ column: Int) -> [UInt8]? {
+        guard let text = bytes(row, column)?.baseAddress?.assumingMemoryBound(to: UInt8.self) else { return nil }
+        var length = 0
+        // nil when memory is short.
+        guard let decoded = PQunescapeBytea(text, &length) else { return nil }
+        defer { PQfreemem(decoded) }
+        return Array(UnsafeBufferPointer(start: decoded, count: length))
+    }
+
     /// A big-endian integer of a binary result; nil for NULL or a width that does not fit.
     func bigEndian<T: FixedWidthInteger>(_ row: Int, _ column: Int, as: T.Type = T.self) -> T? {
         guard let bytes = bytes(row, column), bytes.count == MemoryLayout<T>.size else { return nil }
