@@ -33,8 +33,13 @@ package struct RowProblem: Sendable, Hashable, CustomStringConvertible {
 
 /// A tenant's connections with their tags, and the rows that could not be read.
 package struct TenantConfiguration: Sendable {
-    package var connections: [ConnectionRecord] = []
-    package var problems: [RowProblem] = []
+    package var connections: [ConnectionRecord]
+    package var problems: [RowProblem]
+
+    package init(connections: [ConnectionRecord] = [], problems: [RowProblem] = []) {
+        self.connections = connections
+        self.problems = problems
+    }
 }
 
 /// Reads who the tenants are and what they want read. Rows are taken as leniently as their types allow: a malformed one is

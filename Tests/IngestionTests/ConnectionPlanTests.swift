@@ -1,5 +1,6 @@
 import FoundationEssentials
 import OPCUAClient
+import Synchronization
 import Testing
 import TimescaleStore
 
@@ -126,5 +127,52 @@ import TimescaleStore
         var moved = base
         moved.publishingIntervalMilliseconds = 100
         #expect((try plan(moved)).needsRestart(from: first))
+    }
+
+    /// A password is opened each time its row is planned.
+    @Test func onlyRowsThatChangedArePlannedAgain() {
+        let opened = Mutex(0)
+        func plans(_ records: [ConnectionRecord], last: ConnectionPlans) -> ConnectionPlans {
+            ConnectionPlans(
+                TenantConfiguration(connections: records),
+                last: last,
+                defaults: ConnectionDefaults()
+            ) { stored in
+                opened.withLock { $0 += 1 }
+                return stored
+            }
+        }
+        func take() -> Int {
+            opened.withLock { count in
+                defer { count = 0 }
+                return count
+            }
+        }
+        var records = (0..<3).map { number in
+            record {
+                $0.username = "op"
+                $0.password = "secret"
+                $0.tags = [TagRecord(id: UUID(), wellID: UUID(), nodeID: number == 1 ? "wrong" : "i=1")]
+            }
+        }
+        let first = plans(records, last: ConnectionPlans())
+        #expect(take() == 3)
+        let second = plans(records, last: first)
+        #expect(take() == 0)
+        #expect(Set(second.usable.keys) == Set(records.map(\.id)))
+        #expect(second.problems == first.problems && first.problems.count == 1)
+        records[2].tags[0].nodeID = "i=2"
+        let gone = records.removeFirst()
+        let third = plans(records, last: second)
+        #expect(take() == 1)
+        #expect(third.usable[records[1].id]?.plan.tags.first?.key.nodeID == "i=2")
+        #expect(third.usable[gone.id] == nil && third.usable.count == 2)
+        // What is broken is looked at every time: its key may come.
+        records[0].securityMode = "Maybe"
+        let fourth = plans(records, last: third)
+        #expect(take() == 0 && fourth.usable[records[0].id] == nil && fourth.problems.count == 1)
+        records[0].securityMode = "None"
+        #expect(plans(records, last: fourth).usable.count == 2)
+        #expect(take() == 1)
     }
 }

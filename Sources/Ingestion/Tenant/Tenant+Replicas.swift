@@ -30,9 +30,9 @@ extension Tenant: LeaseHolder {
     func applyWithLeases() async {
         guard let leases = environment.leases, let journal, !isStopping else { return }
         // What is not configured any more stops before its lease goes.
-        let configured = plans
+        let configured = plans.usable
         await run(connections.mapValues { ($0.record, $0.plan) }.filter { configured[$0.key] != nil })
-        await leases.want(plans.mapValues { $0.plan.tags.count }, of: shared.id, journal: journal.journalID)
+        await leases.want(configured.mapValues { $0.plan.tags.count }, of: shared.id, journal: journal.journalID)
         await applyLeases()
     }
 
@@ -49,7 +49,7 @@ extension Tenant: LeaseHolder {
         await forgetForeign(granted.foreign)
         // What is being handed over is neither started nor ended here.
         let leaving = connections.filter { granted.leaving.contains($0.key) }.mapValues { ($0.record, $0.plan) }
-        await run(plans.filter { granted.running[$0.key] != nil }.merging(leaving) { $1 })
+        await run(plans.usable.filter { granted.running[$0.key] != nil }.merging(leaving) { $1 })
     }
 
     /// After the leases had run out a connection is started anew even when nobody took it: the former run takes nothing more.

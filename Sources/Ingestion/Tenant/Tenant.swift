@@ -69,8 +69,9 @@ actor Tenant {
     /// Until when connections whose servers had no history are not asked for it after an overflow.
     var withoutHistory: [UUID: ContinuousClock.Instant] = [:]
     var reportedProblems: Set<RowProblem> = []
-    /// The configured connections, whoever runs them; with other replicas only, and so is what follows.
-    var plans: [UUID: (record: ConnectionRecord, plan: ConnectionPlan)] = [:]
+    /// The configured connections, whoever runs them.
+    var plans = ConnectionPlans()
+    /// With other replicas only, and so is what follows.
     var grants: [UUID: LeaseGrant] = [:]
     /// The last of the changes to what runs, which are made one after the other.
     var changes: Task<Void, Never>?
@@ -244,38 +245,22 @@ actor Tenant {
     }
 
     func apply(_ configuration: TenantConfiguration) async {
-        var problems = configuration.problems
-        var plans: [UUID: (record: ConnectionRecord, plan: ConnectionPlan)] = [:]
-        for record in configuration.connections {
-            // Nearly always: the same as at the last poll, of which what is kept already serves.
-            if let running = connections[record.id], running.record == record {
-                problems += running.plan.problems
-                plans[record.id] = (running.record, running.plan)
-                continue
-            }
-            do throws(RowProblem) {
-                let plan = try ConnectionPlan(
-                    record,
-                    defaults: environment.options.connections,
-                    openPassword: environment.options.openPassword
-                )
-                problems += plan.problems
-                plans[record.id] = (record, plan)
-            } catch {
-                problems.append(error)
-            }
-        }
-        report(problems)
+        plans = ConnectionPlans(
+            configuration,
+            last: plans,
+            defaults: environment.options.connections,
+            openPassword: environment.options.openPassword
+        )
+        report(plans.problems)
         if environment.leases != nil {
-            self.plans = plans
             await serially { await $0.applyWithLeases() }
         } else {
-            await run(plans)
+            await run(plans.usable)
         }
     }
 
     /// Starts, changes and ends connections until these run, and no others.
-    func run(_ plans: [UUID: (record: ConnectionRecord, plan: ConnectionPlan)]) async {
+    func run(_ plans: [UUID: ConnectionPlans.Planned]) async {
         for id in connections.keys where plans[id] == nil { await end(id) }
         for (id, wanted) in plans {
             if isStopping { return }
