@@ -27,10 +27,17 @@ struct TenantMetrics: Sendable {
     /// Refusals beyond those that the store names one by one.
     private static let otherReason = "other"
 
-    func stored(_ stored: ReadingsWriter.Stored, duration: Duration, delays: [(seconds: Double, rows: Int)]) {
+    /// - Parameter isChecked: it left out what another replica had stored.
+    func stored(
+        _ stored: ReadingsWriter.Stored,
+        isChecked: Bool,
+        duration: Duration,
+        delays: [(seconds: Double, rows: Int)]
+    ) {
         writeDuration.observe(duration.inSeconds)
         batchSize.observe(Double(stored.rows))
         readingsStored.add(Int(stored.rows))
+        if isChecked { metrics.checkedFlushes.with(tenant).add() }
         if stored.directCompress { directCompressed.add(Int(stored.rows)) }
         for (seconds, rows) in delays { ingestDelay.observe(seconds, times: rows) }
         guard stored.rejectedCount > 0 else { return }
@@ -65,6 +72,7 @@ struct TenantMetrics: Sendable {
         metrics.readingsStored.remove(first: tenant)
         metrics.ingestDelay.remove(first: tenant)
         metrics.directCompressed.remove(first: tenant)
+        metrics.checkedFlushes.remove(first: tenant)
         metrics.gaps.remove(first: tenant)
         metrics.rejectedReadings.remove(first: tenant)
     }

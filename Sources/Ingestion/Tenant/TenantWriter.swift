@@ -258,7 +258,7 @@ actor TenantWriter {
                 )
             }
             if options.directCompress, case .stored(let stored) = outcome { tellDirectCompress(stored) }
-            await settle(outcome, from: committed, to: boundary.end, source, clock)
+            await settle(outcome, options, from: committed, to: boundary.end, source, clock)
             schedule.succeeded(began: began, ended: .now())
         } catch {
             journal.makeReader().release()
@@ -270,6 +270,7 @@ actor TenantWriter {
 
     private func settle(
         _ outcome: ReadingsWriter.Outcome,
+        _ options: ReadingsWriter.Options,
         from committed: JournalPosition,
         to end: JournalPosition,
         _ source: FlushSource,
@@ -280,7 +281,12 @@ actor TenantWriter {
             self.committed = end
             journal.forget(upTo: end)
             let duration = ContinuousClock.now - began
-            metrics.stored(stored, duration: duration, delays: source.delays(at: WallTime.microseconds()))
+            metrics.stored(
+                stored,
+                isChecked: options.sharing.isChecked,
+                duration: duration,
+                delays: source.delays(at: WallTime.microseconds())
+            )
             for (reason, count) in Dictionary(grouping: stored.rejected, by: \.reason).mapValues(\.count) {
                 logger.error(
                     "readings rejected by the database; they are in scada_rejected_readings",
