@@ -6,6 +6,7 @@ import pytest
 
 from support.paths import ROOT
 
+import chaos_scaling
 import chaos_schedule
 from chaos_verdict import Gap, judge
 
@@ -61,6 +62,35 @@ def test_twice_and_out_of_order_do_not_hold():
     assert not twice.holds and twice.doubled == 1 and twice.missing == 0
     disordered = judged(range(1, 11), times={5: 3 * STEP})
     assert not disordered.holds and disordered.disordered == 1
+
+
+def test_replicas_are_measured_only_when_their_loads_are_the_same():
+    def balanced(*owners):
+        leases = {number: owner for number, owner in enumerate(owners)}
+        return chaos_scaling.are_balanced(leases, ["a", "b"], 4)
+
+    assert balanced(("a", 10), ("a", 10), ("b", 10), ("b", 10))
+    assert balanced(("a", 10), ("a", 9), ("b", 10), ("b", 10))
+    assert not balanced(("a", 10), ("a", 10), ("a", 10), ("b", 10))
+    assert not balanced(("a", 10), ("a", 10), ("b", 10)), "one has no owner"
+    assert not balanced(("a", 10), ("a", 10), ("c", 10), ("c", 10)), "one that has gone"
+
+
+def test_replicas_cost_is_told_beside_that_of_one():
+    then = chaos_scaling.Figures(10, 1_000, 1.0, 2.0, 0.5, {1.0: 5, float("inf"): 5})
+    now = chaos_scaling.Figures(20, 3_001_000, 4.0, 17.0, 1.5, {1.0: 5, 2.0: 100, float("inf"): 105})
+    one = (now - then).row(1, None)
+    assert one == ["1", "300,000", "1.00", "1.00", "1.00", "5.00", "0.33", "1.95", "1.90"]
+    assert (now - then).row(2, (200_000, 0.8))[:5] == ["2", "300,000", "0.75", "1.00", "1.25"]
+
+
+@pytest.mark.parametrize("counts, found", [
+    ((3, 10, 8, 8), (0, 0, 8)), ((1, 11, 11, 11), (0, 0, 11)), ((1, 9, 9, 9), (1, 0, 9)), ((1, 10, 9, 9), (1, 0, 9)),
+    ((1, 10, 11, 10), (0, 1, 11)), ((1, 10, 10, 9), (1, 1, 10)), (None, (10, 0, 0)),
+], ids=str)
+def test_what_replicas_stored_is_compared(counts, found):
+    assert chaos_scaling.compare({TAG: 10}, {TAG: counts} if counts else {}) == found
+
 
 
 def test_what_was_acknowledged_and_is_not_stored_does_not_hold():

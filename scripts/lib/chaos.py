@@ -17,6 +17,7 @@ sys.path.insert(0, str(ROOT / "Tests" / "System"))
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "false"
 
 import psycopg  # noqa: E402
+from plant import free_ports  # noqa: E402
 from private_postgres import PLAIN, PrivatePostgres, Unavailable, free_port, with_parent  # noqa: E402
 from support.paths import SIMULATOR  # noqa: E402
 from support.proxy import Proxy  # noqa: E402
@@ -52,10 +53,11 @@ def say(text):
 class Simulator:
     """A scada-simulator whose tags count, with its control port."""
 
-    def __init__(self, folder, name, wells, rate, seed, history):
-        self.port, self.control = free_port(), free_port()
+    def __init__(self, folder, name, wells, rate, seed, history, servers=1):
+        self.port, self.control = free_ports(servers), free_port()
         self.arguments = [
             "--wells", wells, "--rate", rate, "--seed", seed, "--counters", "--port", self.port, "--history", history,
+            "--servers", servers,
         ]
         self.log = folder / f"{name}.log"
         with open(self.log, "wb") as log:
@@ -98,28 +100,34 @@ class Simulator:
 
 
 class ChaosTenant:
-    """A tenant with its database and one OPC UA server, each behind a proxy that can misbehave."""
+    """A tenant with its database and one OPC UA server, each behind a proxy that can misbehave; or, `servers` being given, so
+    many plain ones with nothing in between.
+    """
 
     # What the servers of the tenants can do for a client that was away: one queues for minutes, one keeps history,
     # one has nothing. (queue size of an item, minutes of history)
     SERVERS = (("long queues", 5000, 0), ("history", None, 60), ("neither", None, 0))
 
-    def __init__(self, field, number, rate, seed):
-        self.name, queue, history = self.SERVERS[number % len(self.SERVERS)]
+    def __init__(self, field, number, rate, seed, servers=None):
+        self.name, queue, history = ("plain", None, 0) if servers else self.SERVERS[number % len(self.SERVERS)]
         self.label = f"{number + 1} ({self.name})"
         wells = max(1, round(rate / TAG_RATE / TAGS_PER_WELL))
         self.interval = wells * TAGS_PER_WELL / rate
-        self.simulator = Simulator(field.folder, f"simulator-{number + 1}", wells, rate, seed, history)
+        self.connections = servers or 1
+        self.simulator = Simulator(field.folder, f"simulator-{number + 1}", wells, rate, seed, history, self.connections)
         self.tenant = field.platform.add_tenant(f"tenant-{number + 1}")
         self.database = self.tenant.url.rsplit("/", 1)[1]
-        self.to_database, self.to_server = Proxy(field.server.port), Proxy(self.simulator.port)
         self.tags = wells * TAGS_PER_WELL
         self.tenant.sql.execute(self.simulator.seed_sql())
+        if queue:
+            self.tenant.sql.execute(f"UPDATE tag_mappings SET queue_size = {queue}")
+        self.proxies = ()
+        if servers:
+            return
+        self.to_database, self.to_server = self.proxies = Proxy(field.server.port), Proxy(self.simulator.port)
         self.tenant.sql.execute(
             f"UPDATE scada_connections SET endpoint_url = 'opc.tcp://127.0.0.1:{self.to_server.port}'"
         )
-        if queue:
-            self.tenant.sql.execute(f"UPDATE tag_mappings SET queue_size = {queue}")
         field.platform.execute(
             "UPDATE tenants SET database_url = %s WHERE id = %s",
             self.tenant.url.replace(f":{field.server.port}/", f":{self.to_database.port}/"), self.tenant.id,
@@ -134,15 +142,15 @@ class ChaosTenant:
 
     def calm(self):
         """Undoes what a fault may have left at the proxies."""
-        self.to_database.delay = 0
-        for proxy in (self.to_database, self.to_server):
+        for proxy in self.proxies:
+            proxy.delay = 0
             proxy.unmute()
             proxy.thaw()
 
     def end(self):
         self.close()
         self.simulator.close()
-        for proxy in (self.to_database, self.to_server):
+        for proxy in self.proxies:
             proxy.close()
 
 
@@ -184,8 +192,8 @@ class Field:
         self.start_daemon()
         self.until(lambda: all(self.has_begun(each) for each in self.tenants), "the first value of every tag is stored", 120)
 
-    def add_tenant(self, number, rate):
-        self.tenants.append(ChaosTenant(self, number, rate, self.options.seed + number))
+    def add_tenant(self, number, rate, **more):
+        self.tenants.append(ChaosTenant(self, number, rate, self.options.seed + number, **more))
         return self.tenants[-1]
 
     def add_replica(self, journals, is_alone, **variables):

@@ -1,12 +1,13 @@
-"""Four measurements beside scripts/chaos: what one tenant's dead database costs the others, how a long outage passes, a
-thousand small tenants over twenty database connections, and one, two and three replicas. Figures, not tests: each prints what
-was wanted beside it.
+"""Measurements beside scripts/chaos: what one tenant's dead database costs the others, how a long outage passes, a thousand
+small tenants over twenty database connections. Figures, not tests: each prints what was wanted beside it. One, two and three
+replicas are in chaos_scaling.py.
 """
 import itertools
 import pathlib
 import subprocess
 import time
 
+import chaos_scaling
 from private_postgres import free_port, with_parent
 from support import pgbouncer
 from support.metrics import quantile
@@ -91,44 +92,6 @@ def outage(field, seconds):
     say_row("backlog grew by / went by, readings/s", "≥ 5 ×", f"{rate:,.0f} / {drained:,.0f} = {drained / rate:.1f} ×")
     say_row("p95 of the delay after, seconds", "< 2", f"{late:.2f}")
     return during < 96e6 and peak_draining < 96e6 and drained >= 5 * rate and late < 2
-
-
-def replicas(field, seconds):
-    """One, two, three replicas with a tenant, a database and a server each: what each step stores, and what a reading costs."""
-    rows = []
-    for number in range(3):
-        tenant = field.add_tenant(number, field.options.rate / 3)
-        field.add_replica(field.folder / "journal", is_alone=False).start()
-        field.note(f"{number + 1} of each")
-        field.until(lambda: field.has_begun(tenant), "the first value of every tag is stored", 60)
-        field.until(lambda: all(held(each) == 1 for each in field.replicas), "each replica has one of the connections", 60)
-        pause(field, 5)
-        before, start = [figures(each) for each in field.replicas], time.monotonic()
-        pause(field, seconds / 3)
-        now, span = [figures(each) for each in field.replicas], time.monotonic() - start
-        stored, used = (sum(b[index] - a[index] for a, b in zip(before, now)) for index in range(2))
-        rows.append((stored / span, 1e6 * used / max(stored, 1)))
-    say_row(f"replicas, with {field.options.rate / 3:,.0f} readings/s each", "wanted", "measured")
-    for number, (rate, _) in enumerate(rows, 1):
-        say_row(f"{number}: readings stored a second", f"{number * rows[0][0]:,.0f} ± 10 %", f"{rate:,.0f}")
-    for number, (_, cost) in enumerate(rows, 1):
-        say_row(f"{number}: processor time a reading, µs", f"{rows[0][1]:.1f} ± 10 %", f"{cost:.1f}")
-    say_row("resident, each, MB at most", "", f"{field.peak / 1e6:.0f}")
-    return all(
-        abs(rate / number / rows[0][0] - 1) <= 0.1 and cost / rows[0][1] <= 1.1 for number, (rate, cost) in enumerate(rows, 1)
-    )
-
-
-def figures(replica):
-    """(readings stored, seconds of processor time) since its start."""
-    return replica.daemon.scrape().total("scada_readings_stored_total") or 0, cpu(replica.process.pid)
-
-
-def held(replica):
-    try:
-        return replica.daemon.scrape().total("scada_active_connections") or 0
-    except (OSError, AssertionError):
-        return 0
 
 
 def pause(field, seconds):
@@ -261,9 +224,9 @@ def split_seed(sql):
     return connections, ordered
 
 
-# By name: what measures, how many tenants it wants to find running (0: it makes its own), readings a second over all of them,
-# and minutes.
+# By name: what measures, how many tenants it wants to find running (0: it makes its own), readings a second over all of them
+# (for each replica, where there are several), and minutes.
 MEASURES = {
     "isolation": (isolation, 3, 3_000, 1), "outage": (outage, 1, 10_000, 10), "tenants": (tenants, 0, 10_000, 1),
-    "replicas": (replicas, 0, 15_000, 1),
+    "replicas": (chaos_scaling.replicas, 0, 30_000, 1),
 }

@@ -13,13 +13,15 @@ LEASE_MS = 5000
 class Replica:
     """A daemon, with what faults have done to it."""
 
-    def __init__(self, folder, name, master_url, port, journals, is_alone, **variables):
+    def __init__(self, folder, name, master_url, port, journals, is_alone, is_direct=False, **variables):
+        """`is_direct`: nothing between it and the master database that could misbehave."""
         self.name = name
         self.to_master = None
         if not is_alone:
+            variables = {"REPLICA_ID": name, "LEASE_MS": LEASE_MS} | variables
+        if not is_alone and not is_direct:
             self.to_master = Proxy(port)
             master_url = master_url.replace(f":{port}/", f":{self.to_master.port}/")
-            variables |= {"REPLICA_ID": name, "LEASE_MS": LEASE_MS}
         self.daemon = Daemon(folder, master_url, JOURNAL_DIR=journals, **variables)
         self.is_up = self.is_frozen = False
         self.starts = 0
