@@ -35,6 +35,8 @@ package struct RowProblem: Sendable, Hashable, CustomStringConvertible {
 package struct TenantConfiguration: Sendable {
     package var connections: [ConnectionRecord]
     package var problems: [RowProblem]
+    /// Another one whenever a row is another; nil: not known.
+    package internal(set) var fingerprint: String?
 
     package init(connections: [ConnectionRecord] = [], problems: [RowProblem] = []) {
         self.connections = connections
@@ -88,9 +90,25 @@ package struct TenantRegistry: Sendable {
         of tenant: DatabaseURL,
         timeout: Duration = .seconds(60)
     ) async throws(StoreError) -> TenantConfiguration {
+        try await configuration(of: tenant, unless: nil, timeout: timeout) ?? TenantConfiguration()
+    }
+
+    /// The same, or nil when it is what it was: then a row and a few milliseconds instead of all of them, which every replica
+    /// reads again and again.
+    /// - Parameter fingerprint: of the configuration that is known.
+    package func configuration(
+        of tenant: DatabaseURL,
+        unless fingerprint: String?,
+        timeout: Duration = .seconds(60)
+    ) async throws(StoreError) -> TenantConfiguration? {
         try await pool.withConnection(to: tenant, for: .admin, timeout: timeout) { connection in
-            // One snapshot, so that a connection and its tags belong together.
+            // One snapshot, so that a connection and its tags belong together, and the fingerprint to them.
             try connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            let found = try connection.execute(Self.fingerprint).string(0, 0)
+            if let fingerprint, fingerprint == found {
+                try connection.commit()
+                return nil
+            }
             let connections = try connection.execute(
                 """
                 SELECT id::text, name, endpoint_url, security_mode::text, security_policy::text, username, password,
@@ -109,9 +127,23 @@ package struct TenantRegistry: Sendable {
                 """
             )
             try connection.commit()
-            return Self.assemble(connections, tags)
+            var configuration = Self.assemble(connections, tags)
+            configuration.fingerprint = found
+            return configuration
         }
     }
+
+    /// Whole rows, so that it holds for whatever is read of them, also where a platform has views in the tables' place. A sum
+    /// does not depend on the order.
+    private static let fingerprint = """
+        SELECT concat_ws(' ',
+            (SELECT count(*) FROM scada_connections c WHERE coalesce(is_enabled, true) AND deleted_at IS NULL),
+            (SELECT sum(hashtextextended(c::text, 0)) FROM scada_connections c
+             WHERE coalesce(is_enabled, true) AND deleted_at IS NULL),
+            (SELECT count(*) FROM tag_mappings t WHERE coalesce(is_enabled, true) AND deleted_at IS NULL),
+            (SELECT sum(hashtextextended(t::text, 0)) FROM tag_mappings t
+             WHERE coalesce(is_enabled, true) AND deleted_at IS NULL))
+        """
 
     /// One read-write transaction in a tenant's database.
     func perform<R: Sendable>(

@@ -10,6 +10,8 @@ struct ConnectionPlans {
 
     private(set) var usable: [UUID: Planned] = [:]
     private(set) var problems: [RowProblem] = []
+    /// Of the configuration that these are for; nil: not known.
+    private(set) var fingerprint: String?
 
     init() {}
 
@@ -22,6 +24,7 @@ struct ConnectionPlans {
         openPassword: ConnectionPlan.PasswordOpener
     ) {
         problems = configuration.problems
+        fingerprint = configuration.fingerprint
         for record in configuration.connections {
             if let known = last.usable[record.id], known.record == record {
                 problems += known.plan.problems

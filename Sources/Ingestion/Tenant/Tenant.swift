@@ -216,7 +216,7 @@ actor Tenant {
     func readConfiguration() async -> Bool {
         defer { resumeApplied() }
         do throws(StoreError) {
-            let configuration = try await registry.configuration(of: url)
+            let configuration = try await registry.configuration(of: url, unless: plans.fingerprint)
             if isStopping { return true }
             let wasAway = shared.state.withLock { state in
                 defer {
@@ -244,14 +244,17 @@ actor Tenant {
         }
     }
 
-    func apply(_ configuration: TenantConfiguration) async {
-        plans = ConnectionPlans(
-            configuration,
-            last: plans,
-            defaults: environment.options.connections,
-            openPassword: environment.options.openPassword
-        )
-        report(plans.problems)
+    /// - Parameter configuration: nil when it is the last one: what could not be started or changed then is tried again.
+    func apply(_ configuration: TenantConfiguration?) async {
+        if let configuration {
+            plans = ConnectionPlans(
+                configuration,
+                last: plans,
+                defaults: environment.options.connections,
+                openPassword: environment.options.openPassword
+            )
+            report(plans.problems)
+        }
         if environment.leases != nil {
             await serially { await $0.applyWithLeases() }
         } else {
