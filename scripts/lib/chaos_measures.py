@@ -228,5 +228,5 @@ def split_seed(sql):
 # (for each replica, where there are several), and minutes.
 MEASURES = {
     "isolation": (isolation, 3, 3_000, 1), "outage": (outage, 1, 10_000, 10), "tenants": (tenants, 0, 10_000, 1),
-    "replicas": (chaos_scaling.replicas, 0, 30_000, 1),
+    "replicas": (chaos_scaling.replicas, 0, 30_000, 1.5),
 }

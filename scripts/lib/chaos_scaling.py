@@ -15,7 +15,7 @@ CONNECTIONS = 4
 DELAY = "scada_ingest_delay_seconds"
 # So long nothing may change before a measurement begins: two renewals of the leases at least.
 CALM = 8
-# LEASE_MS, CONFIG_POLL_MS: the daemon's defaults.
+# The daemon's own, not those of the other runs. The configuration is read every 30 s: a measurement takes as long, or a multiple.
 DEFAULTS = {"LEASE_MS": None, "CONFIG_POLL_MS": None}
 
 
