@@ -77,7 +77,7 @@ package struct ScadaMetrics: Sendable {
         checkedFlushes = registry.counter(
             MetricName(
                 "scada_checked_flushes_total",
-                "Flushes compared with what other replicas may have stored, which costs several times as much: for half a"
+                "Flushes compared with what other replicas may have stored, which costs the database more: for half a"
                     + " minute after a connection began, and after takeovers.",
                 labels: ["tenant_id"]
             )
