@@ -334,13 +334,13 @@ def main():
     parser.add_argument("--only", default="")
     parser.add_argument("--json")
     options = parser.parse_args()
-    if options.list:
-        print("\n".join(MEASUREMENTS))
-        return 0
     wanted = [each for each in options.only.split(",") if each] or (QUICK if options.quick else MEASUREMENTS)
     if unknown := set(wanted) - set(MEASUREMENTS):
         say(f"error: there is no measurement {', '.join(sorted(unknown))}; --list names them")
         return 64
+    if options.list:
+        print("\n".join(MEASUREMENTS))
+        return 0
     for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(each, interrupt)
     folder = pathlib.Path(tempfile.mkdtemp(prefix="scada-bench-", dir="/var/tmp"))

@@ -15,6 +15,35 @@ die() { printf 'error: %s\n' "$1" >&2; exit "${2:-1}"; }
 EX_USAGE=64
 EX_UNAVAILABLE=69
 
+# The comment at the top of the script that runs: its help.
+help_text() { sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//;p}' "$0"; }
+
+# usage [WHAT IS WRONG]: says so, prints the help and ends.
+usage() {
+    [ $# = 0 ] || say "error: $1"
+    help_text >&2
+    exit "$EX_USAGE"
+}
+
+# offer_help "$@": prints the help and ends when it is asked for.
+offer_help() {
+    local argument
+    for argument in "$@"; do
+        case "$argument" in -h | --help) help_text; exit 0 ;; esac
+    done
+}
+
+# Of the option $1: that a value follows; that it is a number; that it is a whole one; that it is among the rest.
+need_value() { [ $# -ge 2 ] || usage "$1 needs a value"; }
+need_number() { need_value "$@"; [[ $2 =~ ^[0-9]+(\.[0-9]+)?$ ]] || usage "$1 needs a number, not '$2'"; }
+need_integer() { need_value "$@"; [[ $2 =~ ^[0-9]+$ ]] || usage "$1 needs a whole number, not '$2'"; }
+need_one_of() {
+    local option=$1 value=$2 each
+    shift 2
+    for each in "$@"; do [ "$value" != "$each" ] || return 0; done
+    usage "$option is one of $*, not '$value'"
+}
+
 as_root() {
     if [ "$(id -u)" = 0 ]; then
         "$@"
