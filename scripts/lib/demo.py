@@ -1,6 +1,7 @@
 """The demo's conductor, run by scripts/demo: starts everything, shows what flows, compares at the end, cleans up."""
 import argparse
 import contextlib
+import fcntl
 import json
 import os
 import pathlib
@@ -49,23 +50,31 @@ def port(preferred):
 
 
 def data_folder(fresh):
-    """./data/demo, or a folder in /var/tmp when PostgreSQL's user cannot reach this checkout."""
+    """./data/demo, or a folder in /var/tmp when PostgreSQL's user cannot reach this checkout. Also the open file that keeps
+    other demos away from it.
+    """
     folder = ROOT / "data" / "demo"
     user = unprivileged_user()
     # A folder above that is closed to others (/root) closes all below it.
     if user and any(not each.stat().st_mode & 0o001 for each in (ROOT, *ROOT.parents)):
         folder = pathlib.Path("/var/tmp/scada-ingestion-demo")
         say(f"   user {user.pw_name} cannot reach {ROOT}: the demo's data is in {folder}")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    lock = open(folder.with_suffix(".lock"), "w", encoding="utf-8")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise Failure(f"another demo runs on {folder}: end it first") from None
     if fresh:
         shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    folder.mkdir(exist_ok=True)
+    return folder, lock
 
 
 class Demo:
     def __init__(self, options):
         self.options = options
-        self.folder = data_folder(options.fresh)
+        self.folder, self.lock = data_folder(options.fresh)
         self.processes = {}
         self.server = None
         self.tenant_url = None
@@ -310,8 +319,9 @@ def main():
     options = parser.parse_args()
     for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(each, interrupt)
-    demo = Demo(options)
+    demo = None
     try:
+        demo = Demo(options)
         return demo.run()
     except (Failure, Unavailable, RuntimeError, grpc.RpcError) as error:
         say(f"error: {error}")
@@ -319,7 +329,8 @@ def main():
     except Interrupted:
         return 130
     finally:
-        demo.close()
+        if demo:
+            demo.close()
 
 
 if __name__ == "__main__":
