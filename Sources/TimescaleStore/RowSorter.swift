@@ -11,8 +11,10 @@ internal import Glibc
 package struct RowSorter {
     /// Bytes of rows held at most before they go out: about 300,000 usual rows.
     package static let runBytes = 24 << 20
-    /// The same for rows that are sorted for the index's sake: about 100,000. Larger runs gain little more.
+    /// The same for rows that are sorted for the index's sake. Larger runs gain little more.
     package static let indexRunBytes = 8 << 20
+    /// Usual rows of such a run, about.
+    package static let usualIndexRunRows = 100_000
 
     private struct Row {
         var start: Int
@@ -20,6 +22,21 @@ package struct RowSorter {
         var group: Int32
         var timestamp: Int64
     }
+
+    private struct Tally {
+        private(set) var count = 0
+        private(set) var isSorted = true
+        private var newest = Int64.min
+
+        mutating func add(_ timestamp: Int64) {
+            count += 1
+            if timestamp < newest { isSorted = false }
+            newest = timestamp
+        }
+    }
+
+    /// Bytes of a row, about: what a run's index has room for at first.
+    private static let usualLength = 80
 
     private let runBytes: Int
     private var bytes: [UInt8] = []
@@ -52,14 +69,28 @@ package struct RowSorter {
     ) throws -> Int {
         var groups = Groups()
         var rows: [Row] = []
-        var sizes: [Int] = []
+        rows.reserveCapacity(all.count / usualLength)
+        // Of each group: how many rows, the newest so far, and whether each was newer than the one before.
+        var tallies: [Tally] = []
         var end = 0
-        while let length = try CopyRow.length(prefixOf: UnsafeRawBufferPointer(rebasing: all[end...])) {
-            let row = UnsafeRawBufferPointer(rebasing: all[end..<end + length])
-            let (key, timestamp) = try look(at: row)
-            let group = groups.index(of: key)
-            if group == sizes.count { sizes.append(0) }
-            sizes[group] += 1
+        while true {
+            let group: Int
+            let length: Int
+            let timestamp: Int64
+            if let guess = groups.expected, let usual = groups.keys[guess].match(all, at: end) {
+                group = guess
+                (length, timestamp) = usual
+                groups.take(guess)
+            } else {
+                let rest = UnsafeRawBufferPointer(rebasing: all[end...])
+                guard let whole = try CopyRow.length(prefixOf: rest) else { break }
+                length = whole
+                let key: Key
+                (key, timestamp) = try look(at: UnsafeRawBufferPointer(rebasing: rest[..<whole]))
+                group = groups.index(of: key)
+                if group == tallies.count { tallies.append(Tally()) }
+            }
+            tallies[group].add(timestamp)
             rows.append(Row(start: end, length: Int32(length), group: Int32(group), timestamp: timestamp))
             end += length
         }
@@ -69,7 +100,7 @@ package struct RowSorter {
         var place = 0
         for group in keys.indices.sorted(by: { keys[$0] < keys[$1] }) {
             starts[group] = place
-            place += sizes[group]
+            place += tallies[group].count
         }
         var next = starts
         var order = [Int32](repeating: 0, count: rows.count)
@@ -78,13 +109,9 @@ package struct RowSorter {
             order[next[group]] = Int32(index)
             next[group] += 1
         }
-        for group in keys.indices {
-            let range = starts[group]..<next[group]
-            let isSorted = range.dropFirst().allSatisfy {
-                rows[Int(order[$0 - 1])].timestamp <= rows[Int(order[$0])].timestamp
-            }
-            if isSorted { continue }
-            order[range].sort { (rows[Int($0)].timestamp, $0) < (rows[Int($1)].timestamp, $1) }
+        for group in keys.indices where !tallies[group].isSorted {
+            order[starts[group]..<next[group]]
+                .sort { (rows[Int($0)].timestamp, $0) < (rows[Int($1)].timestamp, $1) }
         }
         guard let base = all.baseAddress, !order.isEmpty else { return end }
         let longest = Int(rows.lazy.map(\.length).max() ?? 0)
@@ -137,20 +164,20 @@ package struct RowSorter {
         /// Numbers by hash, the next free place taken; a power of two, at most half of it in use.
         private var places = [Int32](repeating: -1, count: 256)
 
-        mutating func index(of key: Key) -> Int {
-            guard let last else {
-                let first = find(key)
-                self.last = first
-                return first
-            }
+        /// The tag that came after the last one the last time.
+        var expected: Int? {
+            guard let last else { return nil }
             let guess = successors[last]
-            if guess >= 0, keys[guess] == key {
-                self.last = guess
-                return guess
-            }
+            return guess >= 0 ? guess : nil
+        }
+
+        /// It came.
+        mutating func take(_ group: Int) { last = group }
+
+        mutating func index(of key: Key) -> Int {
             let found = find(key)
-            successors[last] = found
-            self.last = found
+            if let last { successors[last] = found }
+            last = found
             return found
         }
 
@@ -184,6 +211,40 @@ package struct RowSorter {
     private struct Key: Comparable {
         var well: UnsafeRawBufferPointer
         var tag: UnsafeRawBufferPointer
+
+        /// Looks at the row that begins at `start` for one of this well and tag.
+        /// - Returns: its length in bytes and its timestamp; nil where it is of another, or not all there.
+        @inline(__always)
+        func match(_ all: UnsafeRawBufferPointer, at start: Int) -> (length: Int, timestamp: Int64)? {
+            guard let base = all.baseAddress, let known = well.baseAddress else { return nil }
+            // Column count, well with its length, tag with its length, the timestamp's length: 30 bytes at least.
+            let prefix = 2 + 4 + 16 + 4 + tag.count + 4
+            let available = all.count - start
+            guard available >= prefix + 8 else { return nil }
+            let row = base + start
+            let first = known - 6
+            var offset = 0
+            while offset < prefix {
+                // The last word lies over the one before.
+                let at = min(offset, prefix - 8)
+                guard
+                    row.loadUnaligned(fromByteOffset: at, as: UInt64.self)
+                        == first.loadUnaligned(fromByteOffset: at, as: UInt64.self)
+                else { return nil }
+                offset += 8
+            }
+            let timestamp = Int64(bigEndian: row.loadUnaligned(fromByteOffset: prefix, as: Int64.self))
+            offset = prefix + 8
+            for _ in 3..<CopyRow.columnCount {
+                guard available - offset >= 4 else { return nil }
+                let length = Int(Int32(bigEndian: row.loadUnaligned(fromByteOffset: offset, as: Int32.self)))
+                offset += 4
+                if length == -1 { continue }
+                guard length >= 0, available - offset >= length else { return nil }
+                offset += length
+            }
+            return (offset, timestamp)
+        }
 
         static func == (left: Self, right: Self) -> Bool {
             compare(left.tag, right.tag) == 0 && compare(left.well, right.well) == 0
