@@ -297,7 +297,7 @@ def table(rows, markdown):
     cells = [[head for _, head, _, _ in COLUMNS]] + [
         [cell(row, key, form, factor) for key, _, form, factor in COLUMNS] for row in plain
     ]
-    widths = [max(len(row[index]) for row in cells) for index in range(len(columns))]
+    widths = [max(len(row[index]) for row in cells) for index in range(len(COLUMNS))]
     for number, row in enumerate(cells):
         line = [cell.ljust(width) if index == 0 else cell.rjust(width) for index, (cell, width) in enumerate(zip(row, widths))]
         print(("| " + " | ".join(line) + " |") if markdown else "  ".join(line))
