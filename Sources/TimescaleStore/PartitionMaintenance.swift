@@ -122,11 +122,21 @@ package struct PartitionMaintenance: Sendable {
     }
 
     /// ATTACH instead of PARTITION OF: it does not lock out the parent's readers and writers.
+    ///
+    /// Where rows have to be moved they are locked out, for as long as that takes: a query that has looked up the partitions, and
+    /// waits for the default one to plan on, would find the rows gone there and not know of the partition they went to.
     /// - Returns: the rows moved, or nil when somebody else made the partition meanwhile.
     private func create(_ day: Day, _ connection: PGConnection, hasDefault: Bool) throws(StoreError) -> Int64? {
         let exists = try connection.query("SELECT to_regclass($1::text) IS NOT NULL", [.text(day.table)])
         if exists.bool(0, 0) == true { return nil }
         let table = PGConnection.quoteIdentifier(day.table)
+        let isOfDay = #""timestamp" >= '\#(day.from)' AND "timestamp" < '\#(day.to)'"#
+        var moves = false
+        if hasDefault {
+            let found = try connection.execute("SELECT EXISTS (SELECT FROM scada_readings_default WHERE \(isOfDay))")
+            moves = found.bool(0, 0) == true
+            if moves { try connection.execute("LOCK TABLE ONLY scada_readings IN ACCESS EXCLUSIVE MODE") }
+        }
         try connection.execute(
             "CREATE TABLE \(table) (LIKE scada_readings INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING INDEXES)"
         )
@@ -136,11 +146,13 @@ package struct PartitionMaintenance: Sendable {
             try connection.execute("LOCK TABLE scada_readings_default IN ACCESS EXCLUSIVE MODE")
             moved = try connection.execute(
                 """
-                WITH moved AS (DELETE FROM scada_readings_default
-                               WHERE "timestamp" >= '\(day.from)' AND "timestamp" < '\(day.to)' RETURNING *)
+                WITH moved AS (DELETE FROM scada_readings_default WHERE \(isOfDay) RETURNING *)
                 INSERT INTO \(table) SELECT * FROM moved
                 """
             ).affectedRows
+            guard moves || moved == 0 else {
+                throw StoreError(.contention, "rows came for \(day.table) as it was made; the next upkeep makes it")
+            }
         }
         try connection.execute(
             "ALTER TABLE scada_readings ATTACH PARTITION \(table) FOR VALUES FROM ('\(day.from)') TO ('\(day.to)')"

@@ -225,6 +225,33 @@ def test_a_backlog_goes_straight_to_the_columnstore(tenant, make_daemon, platfor
 
 
 @pytest.mark.parametrize("postgres", [PLAIN], indirect=True)
+def test_rows_move_into_a_partition_only_while_nobody_reads(tenant, daemon):
+    """A query that had looked up the partitions before would find them in none."""
+    tenant.sql.execute(
+        "INSERT INTO scada_readings SELECT now() - interval '40 days', gen_random_uuid(), 'i=1', 1, 'Good'"
+    )
+    day = tenant.value("SELECT to_char((now() - interval '40 days') AT TIME ZONE 'UTC', 'YYYYMMDD')")
+    partition = f"scada_readings_p{day}"
+
+    def refused():
+        return any(line["message"] == "partition maintenance" for line in daemon.log_lines())
+
+    with connect(tenant.url) as reader, reader.transaction():
+        reader.execute("LOCK TABLE ONLY scada_readings IN ACCESS SHARE MODE")
+        daemon.start()
+        eventually(refused, "the upkeep gave up waiting for the reader", watch=daemon.must_live)
+        assert tenant.value("SELECT to_regclass(%s) IS NULL", partition)
+        assert tenant.value("SELECT count(*) FROM scada_readings_default") == 1
+    assert daemon.terminate() == 0
+    daemon.start()
+    eventually(
+        lambda: tenant.value("SELECT to_regclass(%s) IS NOT NULL", partition), "the partition is made",
+        watch=daemon.must_live,
+    )
+    assert tenant.value(f"SELECT count(*) FROM {partition}") == 1
+
+
+@pytest.mark.parametrize("postgres", [PLAIN], indirect=True)
 def test_direct_compress_where_there_is_none_says_so_once(tenant, make_daemon, platform, make_server):
     server = make_server(5)
     tenant.add_connection(server)
