@@ -38,14 +38,15 @@ final class MessagePool: Sendable {
         return buffer ?? ByteBufferAllocator().buffer(capacity: capacity)
     }
 
-    /// Takes back a message that is done with.
-    func put(_ message: consuming ByteBuffer) {
+    /// Takes back a message that is done with, and leaves an empty one. Memory that somebody else still refers to is left alone.
+    func put(_ message: inout ByteBuffer) {
         guard capacities.contains(message.storageCapacity) else { return }
         // Keeps its memory only where nobody else refers to it.
         message.clear(minimumCapacity: 0)
         let capacity = message.storageCapacity
         guard capacities.contains(capacity) else { return }
         let kept = message
+        message = ByteBuffer()
         waiting.withLock { waiting in
             guard waiting.buffers.count < maximumCount, waiting.bytes + capacity <= maximumBytes else { return }
             waiting.buffers.append(kept)

@@ -153,7 +153,7 @@ extension OPCUAConnection {
                 await withCheckedContinuation { pumpWaiter = $0 }
             }
             if isPumpStopped { return }
-            let work = received.removeFirst()
+            var work: PumpWork? = received.removeFirst()
             isPumpBusy = true
             switch work {
             case .notification(let body, let view, let receivedAt):
@@ -161,17 +161,20 @@ extension OPCUAConnection {
             case .catchUp(let subscriptionID, let available):
                 await catchUp(subscriptionID, available: available)
             case .event(let event): await consumer.continuity(event)
+            case nil: break
             }
-            recycle(work)
+            recycle(&work)
             isPumpBusy = false
             if isDraining && received.isEmpty { wakeController() }
             fillPipeline()
         }
     }
 
-    private func recycle(_ work: consuming PumpWork) {
-        guard case .notification(let body, _, _) = consume work else { return }
-        MessagePool.shared.put(body)
+    /// Memory that anybody else refers to is not taken back: the work must be gone before.
+    private func recycle(_ work: inout PumpWork?) {
+        guard case .notification(var body, _, _) = work else { return }
+        work = nil
+        MessagePool.shared.put(&body)
     }
 
     private func process(

@@ -42,22 +42,6 @@ import Testing
         }
     }
 
-    /// The answer to a request in several chunks.
-    private static func chunks(_ body: [UInt8], of size: Int, requestID: UInt32, sequence: inout UInt32) -> [UInt8] {
-        var bytes: [UInt8] = []
-        for start in stride(from: 0, to: body.count, by: size) {
-            sequence += 1
-            var chunk = ServerDouble.chunk(
-                Array(body[start..<min(start + size, body.count)]),
-                requestID: requestID,
-                sequence: sequence
-            )
-            if start + size < body.count { chunk[3] = UInt8(ascii: "C") }
-            bytes += chunk
-        }
-        return bytes
-    }
-
     private static func expectAnswers(_ random: inout SeededGenerator, _ note: Comment, cuts: (Int) -> Int) throws {
         let opened = try Opened(cuts)
         var sequence: UInt32 = 1
@@ -73,7 +57,8 @@ import Testing
                 UInt8.random(in: .min ... .max, using: &random)
             }
             expected.append(body)
-            bytes += chunks(body, of: Int.random(in: 100...1_000, using: &random), requestID: id, sequence: &sequence)
+            let size = Int.random(in: 100...1_000, using: &random)
+            bytes += ServerDouble.chunks(body, of: size, requestID: id, sequence: &sequence)
         }
         try opened.feed(bytes, cuts)
         #expect(opened.channel.failure == nil, note)

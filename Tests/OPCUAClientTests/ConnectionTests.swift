@@ -63,6 +63,22 @@ struct ConnectionTests {
         #expect(server.sessionsOpen == 0)
     }
 
+    /// A large message's memory serves the next one, once its values are taken.
+    @Test func theMemoryOfALargeMessageIsKept() async throws {
+        while MessagePool.shared.count > 0 { _ = MessagePool.shared.take(capacity: 0) }
+        let server = try await ServerDouble { request in
+            guard request.type == Self.publish, request.count < 3 else { return .usual }
+            return .body(ServerDouble.notification(request, UInt32(request.count) + 1, count: 10_000))
+        }
+        try await Self.with(server) { _, consumer in
+            #expect(await consumer.wait { $0.contexts.count == 3 })
+            #expect(consumer.record.withLock { $0.values.count } == 30_000)
+            let deadline = ContinuousClock.now + .seconds(10)
+            while MessagePool.shared.count == 0, .now < deadline { try await Task.sleep(for: .milliseconds(5)) }
+            #expect(MessagePool.shared.count > 0)
+        }
+    }
+
     @Test(
         arguments: [
             (Array("HTTP/1.1 400 Bad Request\r\n\r\n".utf8), OPCUAClientError.Code.protocolViolation),

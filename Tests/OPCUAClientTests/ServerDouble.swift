@@ -242,8 +242,11 @@ final class ServerDouble: Sendable {
                 }
                 return send(bytes, context)
             }
+            guard isOpen else {
+                return send(ServerDouble.chunks(body, requestID: id, sequence: &sequence), context)
+            }
             sequence += 1
-            send(ServerDouble.chunk(body, requestID: id, sequence: sequence, isOpen: isOpen), context)
+            send(ServerDouble.chunk(body, requestID: id, sequence: sequence, isOpen: true), context)
         }
     }
 
@@ -280,6 +283,27 @@ final class ServerDouble: Sendable {
         return encoder.bytes
     }
 
+    /// A message in as many chunks as it takes.
+    /// - Parameters:
+    ///   - size: most bytes of the body in one.
+    ///   - sequence: of the last chunk sent.
+    static func chunks(
+        _ body: [UInt8],
+        of size: Int = 60_000,
+        requestID: UInt32,
+        sequence: inout UInt32
+    ) -> [UInt8] {
+        var bytes: [UInt8] = []
+        for start in stride(from: 0, to: body.count, by: size) {
+            sequence += 1
+            let end = min(start + size, body.count)
+            var chunk = chunk(Array(body[start..<end]), requestID: requestID, sequence: sequence)
+            if end < body.count { chunk[3] = UInt8(ascii: "C") }
+            bytes += chunk
+        }
+        return bytes
+    }
+
     static func fault(_ request: Request, _ status: StatusCode) -> [UInt8] {
         ServiceFault(responseHeader: header(request, status)).messageBody
     }
@@ -289,25 +313,26 @@ final class ServerDouble: Sendable {
     }
 
     /// A notification with one value of handle 0.
-    static func notification(_ request: Request, _ number: UInt32, subscription: UInt32 = 1) -> [UInt8] {
+    static func notification(
+        _ request: Request,
+        _ number: UInt32,
+        subscription: UInt32 = 1,
+        count: Int = 1
+    ) -> [UInt8] {
         PublishResponse(
             responseHeader: header(request),
             subscriptionId: subscription,
-            notificationMessage: message(number)
+            notificationMessage: message(number, count: count)
         ).messageBody
     }
 
-    static func message(_ number: UInt32) -> NotificationMessage {
-        NotificationMessage(
+    /// - Parameter count: how often it has its one value.
+    static func message(_ number: UInt32, count: Int = 1) -> NotificationMessage {
+        let item = MonitoredItemNotification(clientHandle: 0, value: DataValue(.double(Double(number))))
+        return NotificationMessage(
             sequenceNumber: number,
             notificationData: [
-                ExtensionObject(
-                    DataChangeNotification(
-                        monitoredItems: [
-                            MonitoredItemNotification(clientHandle: 0, value: DataValue(.double(Double(number))))
-                        ]
-                    )
-                )
+                ExtensionObject(DataChangeNotification(monitoredItems: Array(repeating: item, count: count)))
             ]
         )
     }
