@@ -40,7 +40,7 @@ package struct ReconnectBackoff: Sendable {
 }
 
 /// A small generator for jitter; not for secrets.
-struct SplitMix64: Sendable {
+struct SplitMix64: RandomNumberGenerator, Sendable {
     private var state: UInt64
     init(seed: UInt64) { state = seed }
     mutating func next() -> UInt64 {

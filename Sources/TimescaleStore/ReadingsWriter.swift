@@ -16,8 +16,8 @@ package struct ReadingsWriter: Sendable {
         /// bounded memory.
         package var directCompress = false
         /// Bring the rows into the order (well, tag, timestamp) first, in runs of some 100,000, so that the server finds the
-        /// places of the index side by side. For large batches: it saves the server about a quarter of its time, and
-        /// costs the daemon as much as all the rest of a reading's way.
+        /// places of the index side by side. With a hundred rows of each well in a run it takes a third to a half less time
+        /// for them, with forty no less; the daemon takes about twice as much.
         package var sorted = false
         /// Rows in the batch, when known: what the server may sort at once for direct compress.
         package var rowCountHint = 500_000

@@ -3,9 +3,9 @@ internal import Glibc
 /// Brings COPY rows into the order (well, tag, timestamp), run after run of bounded memory.
 ///
 /// What TimescaleDB compresses straight from a COPY is best when it comes sorted: a tag's rows side by side fill its
-/// segments, and the server's own sort finds nothing left to do. An index takes sorted rows in about three quarters of the
-/// time. Runs are cut by bytes, whatever the rows hold, so memory
-/// stays within ``runBytes``, one row, and some 30 bytes for each row of a run. Rows of a tag with one timestamp keep their order.
+/// segments, and the server's own sort finds nothing left to do. An index takes sorted rows faster where a run has many of
+/// each well. Runs are cut by bytes, whatever the rows hold, so memory stays within the bytes of a run, one row, and some 30
+/// bytes for each row of a run. Rows of a tag with one timestamp keep their order.
 ///
 /// Owned by one flush, used on its database thread.
 package struct RowSorter {

@@ -42,7 +42,7 @@ import Testing
         }
     }
 
-    private static func expectAnswers(_ random: inout SeededGenerator, _ note: Comment, cuts: (Int) -> Int) throws {
+    private static func expectAnswers(_ random: inout SplitMix64, _ note: Comment, cuts: (Int) -> Int) throws {
         let opened = try Opened(cuts)
         var sequence: UInt32 = 1
         var bytes: [UInt8] = []
@@ -68,13 +68,13 @@ import Testing
     }
 
     @Test(arguments: [1, 2, 7, 8, 9, 24, 100_000]) func pieces(of size: Int) throws {
-        var random = SeededGenerator(seed: 1)
+        var random = SplitMix64(seed: 1)
         try Self.expectAnswers(&random, "pieces of \(size)") { _ in size }
     }
 
     @Test(arguments: 1...40) func piecesOfChance(_ seed: UInt64) throws {
-        var random = SeededGenerator(seed: seed)
-        var cutter = SeededGenerator(seed: seed &+ 1_000)
+        var random = SplitMix64(seed: seed)
+        var cutter = SplitMix64(seed: seed &+ 1_000)
         try Self.expectAnswers(&random, "seed \(seed)") { left in
             Int.random(in: 1...(Bool.random(using: &cutter) ? 40 : left), using: &cutter)
         }

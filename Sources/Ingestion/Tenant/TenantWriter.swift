@@ -305,9 +305,8 @@ actor TenantWriter {
         succeeded()
     }
 
-    /// Sorting saves the database up to half of a row's time when a run has many rows of each well, measured: none with 40, a
-    /// third to a half with 100. It costs the daemon as much as all the rest of a row's way: so only where the database is what
-    /// everything waits for.
+    /// Sorting pays only where the database is what everything waits for, and a run has many rows of each tag: see
+    /// ``ReadingsWriter/Options/sorted``.
     private func wantsSorting(rows: Int, isBehind: Bool) -> Bool {
         isBehind && rows >= 20_000 && min(rows, RowSorter.usualIndexRunRows) / max(1, tagCount()) >= 10
     }
