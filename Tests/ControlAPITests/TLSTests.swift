@@ -40,6 +40,8 @@ extension OverTheNetwork {
                 let credentials = try certificates.client(trusting: "stranger-ca")
                 #expect(await Self.check(it, credentials) != .ok)
                 #expect(await Self.check(it, nil) != .ok)
+                // The call is recorded after its answer is sent.
+                #expect(await eventually { !it.records.content.calls.isEmpty })
                 #expect(it.records.content.calls.count == 1)
                 #expect(await eventually { it.records.content.failedHandshakes > 0 })
                 #expect(it.log.contains("warning audit: TLS handshake refused"))
@@ -66,6 +68,8 @@ extension OverTheNetwork {
                         "\(client ?? "none")"
                     )
                 }
+                // The call is recorded after its answer is sent.
+                #expect(await eventually { !it.records.content.calls.isEmpty })
                 #expect(it.records.content.calls.count == 1)
                 #expect(await eventually { it.records.content.failedHandshakes >= 3 })
             }
