@@ -29,7 +29,7 @@ struct JournalLedger {
     /// nil until the caller first says what it still needs.
     private(set) var retained: Int64?
     /// What lies between `forgotten` and here was handed to a reader whose transaction may be under way.
-    var pinnedEnd: Int64 = 0
+    private(set) var pinnedEnd: Int64 = 0
     private(set) var rows = RowIndex()
     /// Bytes appended and not durable, and bytes appended and not yet in a file.
     private(set) var pendingBytes = 0
@@ -196,6 +196,12 @@ struct JournalLedger {
     }
 
     // MARK: Reading
+
+    /// What lies before `position` was handed to a reader; another one may have been handed more.
+    mutating func pin(_ position: Int64) { pinnedEnd = max(pinnedEnd, position) }
+
+    /// No transaction is under way.
+    mutating func unpin() { pinnedEnd = 0 }
 
     /// The segment in which the next record at or after `position` is; nil when there is none.
     func segment(holding position: Int64) -> SegmentEntry? {

@@ -19,9 +19,8 @@ package struct JournalReader: Sendable {
 
     /// Visits the records from `position` on, oldest first.
     ///
-    /// With ``JournalFullPolicy/dropOldest`` what was delivered stays in the journal until it is forgotten, until
-    /// ``release()``, or until the next `read`, which then ends further back: so that a record is never both stored
-    /// and reported as abandoned.
+    /// With ``JournalFullPolicy/dropOldest`` what was delivered stays in the journal until it is forgotten or until
+    /// ``release()``: so that a record is never both stored and reported as abandoned. Several may read at the same time.
     ///
     /// - Parameters:
     ///   - position: where a record begins or ended: 0, the database's checkpoint, or what `read` returned. Positions at
@@ -67,9 +66,9 @@ package struct JournalReader: Sendable {
         return JournalPosition(rawValue: reading.position)
     }
 
-    /// The transaction that what was read belonged to has failed: the journal may give it up again if it has to.
+    /// The transactions that what was read belonged to have failed or are over: the journal may give it up again if it has to.
     package func release() {
-        journal.state.withLock { $0.ledger.pinnedEnd = 0 }
+        journal.state.withLock { $0.ledger.unpin() }
     }
 
     private struct Reading {
@@ -86,7 +85,7 @@ package struct JournalReader: Sendable {
         let upTo = reading.upTo
         let (segment, durable) = journal.state.withLock { state -> (SegmentEntry?, Int64) in
             let segment = state.ledger.segment(holding: position)
-            if pins, let segment { state.ledger.pinnedEnd = min(segment.end, state.ledger.durable) }
+            if pins, let segment { state.ledger.pin(min(segment.end, state.ledger.durable)) }
             return (segment, state.ledger.durable)
         }
         let bound = min(upTo, durable)
@@ -166,7 +165,7 @@ package struct JournalReader: Sendable {
     }
 
     private func pin(_ position: Int64) {
-        if pins { journal.state.withLock { $0.ledger.pinnedEnd = position } }
+        if pins { journal.state.withLock { $0.ledger.pin(position) } }
     }
 }
 

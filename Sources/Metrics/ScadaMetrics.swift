@@ -12,6 +12,7 @@ package struct ScadaMetrics: Sendable {
     package let rejectedReadings: Family<Counter>
     package let directCompressed: Family<Counter>
     package let checkedFlushes: Family<Counter>
+    package let parallelFlushes: Family<Counter>
     package let grpcCalls: Family<Counter>
     package let grpcFailedHandshakes: Family<Counter>
 
@@ -79,6 +80,13 @@ package struct ScadaMetrics: Sendable {
                 "scada_checked_flushes_total",
                 "Flushes compared with what other replicas may have stored, which costs the database more: for half a"
                     + " minute after a connection began, and after takeovers.",
+                labels: ["tenant_id"]
+            )
+        )
+        parallelFlushes = registry.counter(
+            MetricName(
+                "scada_parallel_flushes_total",
+                "Flushes made beside another one of the same tenant (DB_COPY_STREAMS).",
                 labels: ["tenant_id"]
             )
         )

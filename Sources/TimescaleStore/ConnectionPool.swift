@@ -8,6 +8,9 @@ package final class ConnectionPool: Sendable {
     /// What a connection is wanted for; each kind has its own share of the pool.
     package enum Kind: Sendable, Hashable, CaseIterable {
         case writer, query, admin
+        /// A further COPY stream beside a writer's. It gets a connection that is free now, while nobody waits and without taking
+        /// one from another database, or is refused with `resources`; and a connect that fails says nothing about the database.
+        case parallelWriter
     }
 
     package struct Limits: Sendable {
@@ -29,11 +32,11 @@ package final class ConnectionPool: Sendable {
         var perDatabase: Int { max(min(2, maxConnections), maxConnections / 2) }
         var connectingPerDatabase: Int { max(1, maxConnections / 4) }
         func share(of kind: Kind) -> Int {
-            if maxConnections < 4 { return maxConnections }
+            if maxConnections < 4 { return kind == .parallelWriter ? maxConnections - 1 : maxConnections }
             switch kind {
             case .writer: return maxConnections - max(1, maxConnections / 5)
             case .query: return maxConnections * 3 / 4
-            case .admin: return max(1, maxConnections / 4)
+            case .admin, .parallelWriter: return max(1, maxConnections / 4)
             }
         }
     }
@@ -186,7 +189,7 @@ package final class ConnectionPool: Sendable {
             if state.isClosed { return nil }
             state.jobs[job.id] = job
             let ticket = PoolScheduler.Ticket(id: job.id, kind: kind, deadline: job.deadline, arrived: now)
-            return state.scheduler.enqueue(ticket, for: url, now: now) + state.scheduler.assign(now: now)
+            return state.scheduler.submit(ticket, for: url, now: now)
         }
         guard let actions else { return job.fail(Self.closedError) }
         perform(actions)

@@ -206,6 +206,18 @@ package final class PGConnection {
         }
     }
 
+    /// Waits without asking the server for anything, until `limit` or until somebody rings (see ``follow(_:)``); may return early.
+    /// - Throws: `cancelled` and `timeout` as everything else here.
+    func pause(until limit: ContinuousClock.Instant) throws(StoreError) {
+        if cancelSignal?.isCancelled == true { throw StoreError(.cancelled, "cancelled") }
+        if let deadline, deadline <= .now { throw StoreError(.timeout, "the deadline passed") }
+        wake.wait(until: deadline.map { min($0, limit) } ?? limit)
+    }
+
+    /// The flush rings this connection's doorbell when it is over, until ``unfollow(_:)``.
+    func follow(_ turn: FlushTurn) { turn.follow(by: wake) }
+    func unfollow(_ turn: FlushTurn) { turn.follow(by: nil) }
+
     private func interrupt(_ reason: StoreError.Code) {
         interruption = reason
         graceEnd = .now + Self.cancelGrace

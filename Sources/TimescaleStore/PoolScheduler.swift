@@ -75,6 +75,23 @@ struct PoolScheduler {
 
     // MARK: Events
 
+    /// Takes a job in and hands out everything that can start now.
+    mutating func submit(_ ticket: Ticket, for url: DatabaseURL, now: Instant) -> [Action] {
+        guard ticket.kind == .parallelWriter else { return enqueue(ticket, for: url, now: now) + assign(now: now) }
+        var actions: [Action] = []
+        if waitingCount == 0 { actions = enqueue(ticket, for: url, now: now) + assign(now: now) }
+        let isDecided = actions.contains { action in
+            switch action {
+            case .start(let id, _, _, _), .fail(let id, _): id == ticket.id
+            case .closeIdle: false
+            }
+        }
+        if isDecided { return actions }
+        _ = withdraw(ticket.id, from: url)
+        let error = StoreError(.resources, "no connection is free for a further COPY stream to \(url)")
+        return actions + [.fail(ticket.id, error)]
+    }
+
     mutating func enqueue(_ ticket: Ticket, for url: DatabaseURL, now: Instant) -> [Action] {
         var database = databases[url] ?? Database(lastUsed: now)
         database.lastUsed = now
@@ -114,6 +131,8 @@ struct PoolScheduler {
     /// The connect of a slot failed. `blame` is false when the caller gave up before the database had its chance.
     mutating func connectFailed(slot: Int, error: StoreError, blame: Bool, jitter: Double, now: Instant) -> [Action] {
         guard case .busy(let url, let kind, connecting: true) = slots[slot] else { return [] }
+        // The database may have no room for more than it has given.
+        let blame = blame && kind != .parallelWriter
         settleConnect(url, failed: blame ? error : nil)
         leave(url, kind)
         slots[slot] = .empty
@@ -234,7 +253,8 @@ struct PoolScheduler {
             case .busy: break
             }
         }
-        guard let slot = empty ?? oldest?.slot, connectTokens >= 1 else { return nil }
+        let mayEvict = database.waiting[index].kind != .parallelWriter
+        guard let slot = empty ?? (mayEvict ? oldest?.slot : nil), connectTokens >= 1 else { return nil }
         if database.failures > 0 {
             guard database.connecting == 0, failingConnects < limits.connectingPerDatabase else { return nil }
         } else {

@@ -23,6 +23,8 @@ package struct ReadingsWriter: Sendable {
         package var rowCountHint = 500_000
         /// Whether other replicas store readings of the same tags.
         package var sharing = Sharing.alone
+        /// The flush's place among flushes made at the same time; nil for one made alone.
+        package var turn: FlushTurn?
         /// Waiting for a connection, connecting and storing together.
         package var timeout: Duration = .seconds(120)
 
@@ -37,6 +39,8 @@ package struct ReadingsWriter: Sendable {
         /// The checkpoint is not where the caller believes: before it (a database restored from a backup) or in the midst
         /// of the flush. nil: there is none (a new database). Nothing was stored; see ``setCheckpoint(in:journalID:to:timeout:)``.
         case checkpointDiffers(found: Int64?)
+        /// The flush before it, see ``Options/turn``, was not stored or had to be let pass; nor was this one.
+        case outOfTurn
     }
 
     package struct Stored: Sendable, Equatable {
@@ -84,7 +88,7 @@ package struct ReadingsWriter: Sendable {
                 [.uuid(journalID), .int(start)]
             )
             return try connection.transaction { (connection) throws(StoreError) in
-                guard let position = try Self.lockCheckpoint(journalID, connection, setup: "") else {
+                guard let position = try Self.lockCheckpoint(journalID, connection, setup: Self.bounds) else {
                     throw StoreError(.protocolViolation, "the checkpoint of journal \(journalID) vanished")
                 }
                 return position
@@ -100,7 +104,7 @@ package struct ReadingsWriter: Sendable {
     ) async throws(StoreError) -> Int64? {
         try await pool.withConnection(to: url, for: .writer, timeout: timeout) { connection in
             try connection.transaction { (connection) throws(StoreError) in
-                try Self.lockCheckpoint(journalID, connection, setup: "")
+                try Self.lockCheckpoint(journalID, connection, setup: Self.bounds)
             }
         }
     }
@@ -128,6 +132,9 @@ package struct ReadingsWriter: Sendable {
 
     /// One flush: BEGIN, lock and check the checkpoint, COPY, move the checkpoint, COMMIT.
     ///
+    /// A flush that follows another one (``Options/turn``) sends its rows beside it, on a connection that is free at once, and
+    /// locks the checkpoint when the one before is over. It is never checked nor direct-compressed.
+    ///
     /// - Throws: `data` when a row cannot be stored (nothing was: use ``storeIsolating``), `outcomeUnknown` when the
     ///   connection broke during COMMIT, `fenced` when only a checked flush may be made now, `schema` when tables are missing, `contention` when the checkpoint is held by
     ///   another transaction for longer than 15 s, and everything ``ConnectionPool/withConnection(to:for:timeout:_:)`` throws.
@@ -139,6 +146,30 @@ package struct ReadingsWriter: Sendable {
         options: Options = Options(),
         rows: @escaping RowSource
     ) async throws(StoreError) -> Outcome {
+        let turn = options.turn
+        var isStored = false
+        defer { turn?.end(isStored: isStored) }
+        let outcome: Outcome
+        if let previous = turn?.previous {
+            outcome = try await follow(previous, in: url, journalID, expected, position, options, rows)
+        } else {
+            outcome = try await lead(in: url, journalID, expected, position, options, rows)
+        }
+        switch outcome {
+        case .stored, .alreadyStored: isStored = true
+        case .checkpointDiffers, .outOfTurn: break
+        }
+        return outcome
+    }
+
+    private func lead(
+        in url: DatabaseURL,
+        _ journalID: UUID,
+        _ expected: Int64,
+        _ position: Int64,
+        _ options: Options,
+        _ rows: @escaping RowSource
+    ) async throws(StoreError) -> Outcome {
         let capabilities = capabilities
         return try await pool.withConnection(to: url, for: .writer, timeout: options.timeout) { connection in
             var compress = ""
@@ -148,6 +179,7 @@ package struct ReadingsWriter: Sendable {
             return try Self.flush(journalID, expected, position, connection, setup: compress) {
                 (connection) throws(StoreError) in
                 try Self.enter(options.sharing, connection)
+                if let turn = options.turn { turn.begin(backend: try Self.backend(connection)) }
                 if case .checked = options.sharing {
                     try Self.prepareIncoming(connection)
                     _ = try connection.copyIn(PGConnection.incomingCopy, rows)
@@ -189,7 +221,7 @@ package struct ReadingsWriter: Sendable {
         }
     }
 
-    private static func moveAndCommit(
+    static func moveAndCommit(
         _ journalID: UUID,
         _ expected: Int64,
         _ position: Int64,
@@ -218,21 +250,26 @@ package struct ReadingsWriter: Sendable {
         setup: String
     ) throws(StoreError) -> Int64? {
         try connection.execute("BEGIN")
-        return try lockCheckpoint(journalID, connection, setup: setup)
+        return try lockCheckpoint(journalID, connection, setup: bounds + setup)
     }
 
-    /// The row lock makes a repetition wait until the transaction it repeats has ended one way or the other. The TCP
-    /// settings let the server notice a vanished client in half a minute, instead of two hours, and let go of the lock.
-    private static func lockCheckpoint(
+    /// The TCP settings let the server notice a vanished client in half a minute, instead of two hours, and let go of its locks.
+    static var bounds: String {
+        """
+        SET LOCAL lock_timeout = '15s'; SET LOCAL tcp_keepalives_idle = 10; SET LOCAL tcp_keepalives_interval = 5; \
+        SET LOCAL tcp_keepalives_count = 3;
+        """
+    }
+
+    /// The row lock makes a repetition wait until the transaction it repeats has ended one way or the other.
+    static func lockCheckpoint(
         _ journalID: UUID,
         _ connection: PGConnection,
         setup: String
     ) throws(StoreError) -> Int64? {
         let result = try connection.execute(
             """
-            SET LOCAL lock_timeout = '15s'; SET LOCAL tcp_keepalives_idle = 10; SET LOCAL tcp_keepalives_interval = 5; \
-            SET LOCAL tcp_keepalives_count = 3; \(setup)\
-            SELECT "position" FROM ingest_checkpoints WHERE journal_id = '\(journalID.uuidString)' FOR UPDATE
+            \(setup)SELECT "position" FROM ingest_checkpoints WHERE journal_id = '\(journalID.uuidString)' FOR UPDATE
             """
         )
         return result.rowCount == 1 ? result.int(0, 0) : nil

@@ -29,6 +29,19 @@ import Testing
         #expect(schedule.decide(rows: 2, hasRecords: true, now: start + .seconds(5)) == .flush)
     }
 
+    @Test func whatAFlushLeftBehindIsDue() {
+        var schedule = make()
+        schedule.succeeded(began: start, ended: start, leavesRest: true)
+        #expect(schedule.decide(rows: 1, hasRecords: true, now: start) == .flush)
+        schedule.failed(retryAfter: nil, now: start)
+        #expect(
+            schedule.decide(rows: 1, hasRecords: true, now: start) == .wait(until: start + .milliseconds(250)),
+            "but not before its time"
+        )
+        schedule.succeeded(began: start, ended: start)
+        #expect(schedule.decide(rows: 1, hasRecords: true, now: start) == .wait(until: start + .seconds(5)))
+    }
+
     @Test func enoughRowsGoAtOnce() {
         var schedule = make()
         #expect(schedule.decide(rows: 100, hasRecords: true, now: start) == .flush)

@@ -191,7 +191,7 @@ extension JournalLedger {
     @Test func givingUp() {
         var ledger = JournalLedger.filled()
         ledger.forget(upTo: 100)
-        ledger.pinnedEnd = 200
+        ledger.pin(200)
         // The first is being read by a transaction, the last is being written.
         #expect(ledger.giveUpOldest()?.index == 2)
         #expect(ledger.backlogRows == 30)
@@ -202,7 +202,7 @@ extension JournalLedger {
         #expect(ledger.backlogRows == 30)
         ledger.remove(2)
         #expect(ledger.giveUpOldest() == nil)
-        ledger.pinnedEnd = 0
+        ledger.unpin()
         #expect(ledger.giveUpOldest()?.index == 1)
         #expect(ledger.backlogRows == 20)
         #expect(ledger.oldest == 400)
@@ -215,7 +215,7 @@ extension JournalLedger {
         var ledger = JournalLedger.filled()
         ledger.forget(upTo: 200)
         ledger.retain(from: 0)
-        ledger.pinnedEnd = 400
+        ledger.pin(400)
         #expect(ledger.removableNumbers == [])
         #expect(ledger.giveUpOldest()?.index == 1)
         #expect(ledger.backlogRows == 40)

@@ -33,6 +33,8 @@ let keyB = "HxAdHBsaGRgXFhUUExIREA8ODQwLCgkIBwYFBAMCAQA="
     static let good: [VariableCase] = [
         .good("DB_MAX_CONNECTIONS", "1") { $0.database.maxConnections == 1 },
         .good("DB_MAX_CONNECTIONS", "1000") { $0.database.maxConnections == 1_000 },
+        .good("DB_COPY_STREAMS", "1") { $0.database.copyStreams == 1 },
+        .good("DB_COPY_STREAMS", "16") { $0.database.copyStreams == 16 },
         .good("STORAGE_DIRECT_COMPRESS", "on") { $0.database.directCompress == .on },
         .good("STORAGE_DIRECT_COMPRESS", "OFF") { $0.database.directCompress == .off },
         .good("STORAGE_DIRECT_COMPRESS", "auto") { $0.database.directCompress == .automatic },
@@ -91,6 +93,7 @@ let keyB = "HxAdHBsaGRgXFhUUExIREA8ODQwLCgkIBwYFBAMCAQA="
     static let bad: [VariableCase] = [
         VariableCase.bad("DATABASE_URL", "localhost", "postgresql://u:p@h:99999/d", "user=x port"),
         VariableCase.bad("DB_MAX_CONNECTIONS", "0", "1001", "-1", "ten", "20.0", "99999999999999999999"),
+        VariableCase.bad("DB_COPY_STREAMS", "0", "17", "-1", "two", "2.0"),
         VariableCase.bad("STORAGE_DIRECT_COMPRESS", "true", "always"),
         VariableCase.bad("STORAGE_CHUNK_HOURS", "0", "24h", "1 day"),
         VariableCase.bad("STORAGE_COMPRESS_AFTER_HOURS", "0", "7 days"),

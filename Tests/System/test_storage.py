@@ -224,6 +224,41 @@ def test_a_backlog_goes_straight_to_the_columnstore(tenant, make_daemon, platfor
     assert tenant.value("SELECT min(value) FROM scada_readings") == -1
 
 
+@pytest.mark.parametrize("postgres", [PLAIN, TIMESCALE], indirect=True)
+def test_a_backlog_is_stored_by_several_streams_in_order(tenant, make_daemon, platform, make_simulator):
+    simulator = make_simulator("--counters", wells=10, rate=int(os.environ.get("SCADA_BACKLOG_RATE", 10_000)))
+    tenant.sql.execute(simulator.seed_sql("--publishing-interval", 250))
+    tenant.sql.execute("UPDATE tag_mappings SET queue_size = 5000")
+    daemon = make_daemon(platform.master_url, DB_COPY_STREAMS=3, STORAGE_DIRECT_COMPRESS="off").start()
+    tenant.wait_for_count(1_000, watch=daemon.must_live)
+
+    def beside_others():
+        return daemon.scrape().total("scada_parallel_flushes_total", tenant_id=tenant.id) or 0
+
+    before = beside_others()
+    # Who reads the table meanwhile never sees a hole: a counter's newest value, and as many rows as it says.
+    seen = "SELECT count(*) FROM (SELECT FROM scada_readings GROUP BY well_id, tag_node_id" \
+        " HAVING count(*) <> max(value) - min(value) + 1) AS wrong"
+    with tenant.sql.transaction():
+        tenant.sql.execute("LOCK TABLE ingest_checkpoints IN EXCLUSIVE MODE")
+        eventually(
+            lambda: (daemon.scrape().total("scada_backlog_readings", tenant_id=tenant.id) or 0) > 60_000,
+            "a backlog builds up", timeout=120, watch=daemon.must_live,
+        )
+
+    def is_stored():
+        assert tenant.value(seen) == 0
+        return beside_others() > before and daemon.scrape().total("scada_backlog_readings", tenant_id=tenant.id) < 20_000
+
+    eventually(is_stored, "the backlog was stored by several streams", timeout=120, watch=daemon.must_live)
+    simulator.close()
+    assert daemon.terminate() == 0
+    assert tenant.value(seen) == 0
+    assert tenant.value("SELECT count(*) FROM scada_readings") == tenant.value(
+        "SELECT count(*) FROM (SELECT DISTINCT well_id, tag_node_id, value FROM scada_readings) AS each"
+    )
+
+
 @pytest.mark.parametrize("postgres", [PLAIN], indirect=True)
 def test_rows_move_into_a_partition_only_while_nobody_reads(tenant, daemon):
     """A query that had looked up the partitions before would find them in none."""

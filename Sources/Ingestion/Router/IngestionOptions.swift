@@ -14,6 +14,8 @@ package struct IngestionOptions: Sendable {
     package var maximumBufferSize = 10_000
     /// STORAGE_DIRECT_COMPRESS.
     package var directCompress = DirectCompress.automatic
+    /// DB_COPY_STREAMS: flushes of one tenant at the same time, at most.
+    package var copyStreams = 2
     /// CONFIG_POLL_MS.
     package var configurationPoll: Duration = .seconds(30)
     /// SHUTDOWN_GRACE_MS: for everything between the signal and the end.

@@ -25,6 +25,8 @@ struct FlushSchedule: Equatable {
     /// What the last flush took.
     private var lastDuration = TimeAmount.zero
     private var retryAt: NIODeadline?
+    /// Rows that were due with the last flush are not stored yet.
+    private var hasRest = false
 
     init(
         maximumRows: Int,
@@ -50,7 +52,7 @@ struct FlushSchedule: Equatable {
         waitingSince = since
         if let retryAt, retryAt > now { return .wait(until: retryAt) }
         let due = since + interval - lead
-        if rows >= maximumRows || due <= now { return .flush }
+        if rows >= maximumRows || due <= now || hasRest { return .flush }
         return .wait(until: due)
     }
 
@@ -64,8 +66,11 @@ struct FlushSchedule: Equatable {
     ///   - rows: those it takes.
     func isBehind(rowsLeft: Int, of rows: Int) -> Bool { rowsLeft > rows / 4 || lastDuration > interval }
 
-    /// - Parameter began: what came after this instant was not part of the flush.
-    mutating func succeeded(began: NIODeadline, ended: NIODeadline) {
+    /// - Parameters:
+    ///   - began: what came after this instant was not part of the flush.
+    ///   - leavesRest: not everything was stored that was to be: the rest is due now.
+    mutating func succeeded(began: NIODeadline, ended: NIODeadline, leavesRest: Bool = false) {
+        hasRest = leavesRest
         failures = 0
         retryAt = nil
         waitingSince = waitingSince.map { _ in began }

@@ -144,6 +144,7 @@ extension Tenant {
         settings.maximumRows = environment.options.maximumBufferSize
         settings.interval = environment.options.aggregationInterval
         settings.directCompress = environment.options.directCompress
+        settings.copyStreams = environment.options.copyStreams
         settings.abandonsOldest = environment.options.journal.fullPolicy == .dropOldest
         settings.gate = environment.leases?.gate
         let writer = TenantWriter(

@@ -22,21 +22,26 @@ struct TenantMetrics: Sendable {
         // There from the beginning, at 0: the first gap of a series that begins with it would be no increase.
         for cause in IntakeGap.Cause.allCases { _ = metrics.gaps.with(tenant, cause.rawValue) }
         _ = metrics.rejectedReadings.with(tenant, Self.otherReason)
+        _ = metrics.parallelFlushes.with(tenant)
     }
 
     /// Refusals beyond those that the store names one by one.
     private static let otherReason = "other"
 
-    /// - Parameter isChecked: it left out what another replica had stored.
+    /// - Parameters:
+    ///   - isChecked: it left out what another replica had stored.
+    ///   - isParallel: another flush was made at the same time, before it in order.
     func stored(
         _ stored: ReadingsWriter.Stored,
         isChecked: Bool,
+        isParallel: Bool,
         duration: Duration,
         delays: [(seconds: Double, rows: Int)]
     ) {
         writeDuration.observe(duration.inSeconds)
         batchSize.observe(Double(stored.rows))
         readingsStored.add(Int(stored.rows))
+        if isParallel { metrics.parallelFlushes.with(tenant).add() }
         if isChecked { metrics.checkedFlushes.with(tenant).add() }
         if stored.directCompress { directCompressed.add(Int(stored.rows)) }
         for (seconds, rows) in delays { ingestDelay.observe(seconds, times: rows) }
@@ -73,6 +78,7 @@ struct TenantMetrics: Sendable {
         metrics.ingestDelay.remove(first: tenant)
         metrics.directCompressed.remove(first: tenant)
         metrics.checkedFlushes.remove(first: tenant)
+        metrics.parallelFlushes.remove(first: tenant)
         metrics.gaps.remove(first: tenant)
         metrics.rejectedReadings.remove(first: tenant)
     }

@@ -8,8 +8,9 @@ import TimescaleStore
 
 /// Brings a tenant's journal into its database: COPY and checkpoint in one transaction, then the journal forgets.
 ///
-/// One flush at a time, oldest rows first. Rows are always read back from the journal (the page cache, as a rule), so what
-/// is in memory does not depend on how far behind the database is.
+/// Oldest rows first: in one flush at a time, or, where one COPY stream is the wall, in several at the same time that are
+/// committed in order. Rows are always read back from the journal (the page cache, as a rule), so what is in memory does
+/// not depend on how far behind the database is.
 actor TenantWriter {
     struct Settings: Sendable {
         var maximumRows = 10_000
@@ -17,6 +18,8 @@ actor TenantWriter {
         /// Rows of one transaction while catching up.
         var catchUpRows = 200_000
         var directCompress = DirectCompress.automatic
+        /// Flushes at the same time, at most (DB_COPY_STREAMS).
+        var copyStreams = 2
         /// A full journal gives up its oldest records: a journal that does not reach back to the checkpoint is then no sign
         /// of a restored database.
         var abandonsOldest = false
@@ -48,8 +51,8 @@ actor TenantWriter {
     let metrics: TenantMetrics
     let logger: Logger
     /// How many tags the tenant has: direct compress pays with many rows a tag only.
-    private let tagCount: @Sendable () -> Int
-    private let connectionOfTag: @Sendable (UUID?, String) -> UUID?
+    let tagCount: @Sendable () -> Int
+    let connectionOfTag: @Sendable (UUID?, String) -> UUID?
     /// The connections that run now.
     let connections: @Sendable () -> [UUID]
     /// Told of each gap that the writer itself finds, once it is in the database.
@@ -57,7 +60,7 @@ actor TenantWriter {
 
     /// Positions whose records opening the journal found damaged or missing.
     private var lost: [Range<JournalPosition>]
-    private var schedule: FlushSchedule
+    var schedule: FlushSchedule
     var committed: JournalPosition?
     private var isStopping = false
     /// See ``verifyCheckpoint()``.
@@ -67,7 +70,11 @@ actor TenantWriter {
     private var failureSince: ContinuousClock.Instant?
     private var failureReportedAt: ContinuousClock.Instant?
     /// What flushes that asked for direct compress got, as far as the log says it.
-    private var toldDirectCompress: Bool?
+    var toldDirectCompress: Bool?
+    /// One COPY stream at a time until then: another one was not to be had, or did not go well.
+    var singleUntil: NIODeadline?
+    /// Where flushes end of which nobody knows whether they were stored, because the connection broke during COMMIT.
+    var unknownEnds: Set<JournalPosition> = []
 
     init(
         url: DatabaseURL,
@@ -213,145 +220,6 @@ actor TenantWriter {
         }
     }
 
-    // MARK: Flushing
-
-    private func flush(from committed: JournalPosition) async {
-        let began = NIODeadline.now()
-        let clock = ContinuousClock.now
-        guard await writeGaps() else { return }
-        let boundary = journal.flushBoundary(from: committed, maximumRows: settings.catchUpRows)
-        guard boundary.end > committed else { return schedule.succeeded(began: began, ended: .now()) }
-        let source = FlushSource(journal: journal, from: committed, to: boundary.end)
-        var options = ReadingsWriter.Options()
-        options.rowCountHint = boundary.rows
-        options.directCompress = wantsDirectCompress(rows: boundary.rows)
-        options.sorted = wantsSorting(
-            rows: boundary.rows,
-            isBehind: schedule.isBehind(rowsLeft: journal.backlogRows - boundary.rows, of: boundary.rows)
-        )
-        options.sharing = checks.sharing(from: committed, journalEnd: journal.endPosition)
-        do throws(StoreError) {
-            var outcome: ReadingsWriter.Outcome
-            do throws(StoreError) {
-                outcome = try await store.store(
-                    in: url,
-                    journalID: journal.journalID,
-                    from: committed.rawValue,
-                    to: boundary.end.rawValue,
-                    options: options,
-                    rows: { try source.read($0) }
-                )
-            } catch {
-                guard error.code == .data else { throw error }
-                logger.warning("the database refuses a row; storing the others", metadata: ["error": "\(error)"])
-                outcome = try await store.storeIsolating(
-                    in: url,
-                    journalID: journal.journalID,
-                    from: committed.rawValue,
-                    to: boundary.end.rawValue,
-                    options: options,
-                    connectionID: connectionOfTag,
-                    rows: { try source.read($0) }
-                )
-            }
-            if options.directCompress, case .stored(let stored) = outcome { tellDirectCompress(stored) }
-            await settle(outcome, options, from: committed, to: boundary.end, source, clock)
-            schedule.succeeded(began: began, ended: .now())
-        } catch {
-            journal.makeReader().release()
-            // The leases ran out just now: the same again, checked.
-            if error.code == .cancelled || error.code == .fenced { return }
-            failed(error)
-        }
-    }
-
-    private func settle(
-        _ outcome: ReadingsWriter.Outcome,
-        _ options: ReadingsWriter.Options,
-        from committed: JournalPosition,
-        to end: JournalPosition,
-        _ source: FlushSource,
-        _ began: ContinuousClock.Instant
-    ) async {
-        switch outcome {
-        case .stored(let stored):
-            self.committed = end
-            journal.forget(upTo: end)
-            let duration = ContinuousClock.now - began
-            metrics.stored(
-                stored,
-                isChecked: options.sharing.isChecked,
-                duration: duration,
-                delays: source.delays(at: WallTime.microseconds())
-            )
-            for (reason, count) in Dictionary(grouping: stored.rejected, by: \.reason).mapValues(\.count) {
-                logger.error(
-                    "readings rejected by the database; they are in scada_rejected_readings",
-                    metadata: ["reason": "\(reason)", "count": "\(count)"]
-                )
-            }
-            logger.debug(
-                "stored",
-                metadata: ["count": "\(stored.rows)", "duration_ms": "\(duration.milliseconds)"]
-            )
-        case .alreadyStored(let position):
-            logger.info("an earlier attempt had stored these rows", metadata: ["position": "\(position)"])
-            self.committed = JournalPosition(rawValue: max(position, end.rawValue))
-            journal.forget(upTo: end)
-        case .checkpointDiffers(let found):
-            await recover(found: found, expected: committed)
-        }
-        for damage in source.damage { note(damage) }
-        succeeded()
-    }
-
-    /// Sorting pays only where the database is what everything waits for, and a run has many rows of each tag: see
-    /// ``ReadingsWriter/Options/sorted``.
-    private func wantsSorting(rows: Int, isBehind: Bool) -> Bool {
-        isBehind && rows >= 20_000 && min(rows, RowSorter.usualIndexRunRows) / max(1, tagCount()) >= 10
-    }
-
-    private func wantsDirectCompress(rows: Int) -> Bool {
-        switch settings.directCompress {
-        case .on: true
-        case .off: false
-        // Hundreds of rows a tag fill a compressed segment; fewer cost more than they save.
-        case .automatic: rows >= 100_000 && rows / max(1, tagCount()) >= 100
-        }
-    }
-
-    /// Once for each change: every flush of a backlog would say the same.
-    private func tellDirectCompress(_ stored: ReadingsWriter.Stored) {
-        guard stored.rejectedCount == 0, toldDirectCompress != stored.directCompress else { return }
-        toldDirectCompress = stored.directCompress
-        if stored.directCompress {
-            logger.info(
-                "large batches go straight to the columnstore (STORAGE_DIRECT_COMPRESS)",
-                metadata: ["mode": "\(settings.directCompress.rawValue)", "count": "\(stored.rows)"]
-            )
-        } else {
-            logger.log(
-                level: settings.directCompress == .on ? .warning : .info,
-                "the server has no direct compress; readings are stored the usual way (STORAGE_DIRECT_COMPRESS)",
-                metadata: ["mode": "\(settings.directCompress.rawValue)"]
-            )
-        }
-    }
-
-    /// Gaps go first: a crash in between then writes them again, under the same id.
-    private func writeGaps() async -> Bool {
-        let taken = gaps.take()
-        guard !taken.isEmpty else { return true }
-        do throws(StoreError) {
-            try await ledger.record(taken.map(\.gap), in: url)
-            return true
-        } catch {
-            gaps.putBack(taken)
-            if error.code != .cancelled { failed(error) }
-            return false
-        }
-    }
-
     // MARK: Trouble
 
     func failed(_ error: StoreError) {
@@ -381,7 +249,7 @@ actor TenantWriter {
         }
     }
 
-    private func succeeded() {
+    func succeeded() {
         figures.withLock {
             $0.isReachable = true
             $0.lastError = nil

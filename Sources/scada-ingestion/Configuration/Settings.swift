@@ -25,6 +25,8 @@ struct Settings: Sendable, Equatable {
     struct Database: Sendable, Equatable {
         /// DB_MAX_CONNECTIONS: over all databases, writers and queries together.
         var maxConnections = 20
+        /// DB_COPY_STREAMS: flushes of one tenant at the same time, at most.
+        var copyStreams = 2
         /// STORAGE_DIRECT_COMPRESS.
         var directCompress = DirectCompress.automatic
     }

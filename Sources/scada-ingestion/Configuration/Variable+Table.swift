@@ -30,6 +30,16 @@ extension Variable {
             1...1_000,
             "Database connections over all tenants, writers and queries together."
         ),
+        .integer(
+            "DB_COPY_STREAMS",
+            .databases,
+            \.database.copyStreams,
+            1...16,
+            """
+            COPY streams one tenant may use at the same time, for large flushes and backlogs, while connections are free; they \
+            are committed in order. 1 for one at a time. Streams beyond the first have a quarter of DB_MAX_CONNECTIONS in all.
+            """
+        ),
         .choice(
             "STORAGE_DIRECT_COMPRESS",
             .databases,

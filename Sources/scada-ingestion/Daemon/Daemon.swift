@@ -217,6 +217,7 @@ enum Daemon {
         options.aggregationInterval = configuration.aggregation.interval
         options.maximumBufferSize = configuration.aggregation.maxReadings
         options.directCompress = configuration.database.directCompress
+        options.copyStreams = configuration.database.copyStreams
         options.storage = configuration.storage
         options.configurationPoll = configuration.configurationPollInterval
         options.shutdownGrace = configuration.shutdownGrace
