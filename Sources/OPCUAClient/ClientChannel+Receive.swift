@@ -5,6 +5,7 @@ import OPCUASecurity
 /// From bytes to chunks to messages.
 extension ClientChannel {
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        isReading = true
         var bytes = unwrapInboundIn(data)
         bytesReceived &+= UInt64(bytes.readableBytes)
         if var waiting = partial.take() {

@@ -37,6 +37,9 @@ final class ClientChannel: ChannelInboundHandler {
     private(set) var limits: TransportLimits?
 
     var context: ChannelHandlerContext?
+    /// Between the first bytes of a read and its end: see ``channelReadComplete(context:)``.
+    var isReading = false
+    private var isFlushDue = false
     /// Bytes of a chunk that has not come wholly.
     var partial: ByteBuffer?
     /// Messages of which some chunks have come, by request id.
@@ -192,7 +195,18 @@ final class ClientChannel: ChannelInboundHandler {
             }
         }
         if let failure { throw failure }
-        context.writeAndFlush(wrapOutboundOut(buffer), promise: nil)
+        context.write(wrapOutboundOut(buffer), promise: nil)
+        // What the answers of one read give rise to leaves in one write.
+        if isReading { isFlushDue = true } else { context.flush() }
+    }
+
+    func channelReadComplete(context: ChannelHandlerContext) {
+        isReading = false
+        if isFlushDue {
+            isFlushDue = false
+            context.flush()
+        }
+        context.fireChannelReadComplete()
     }
 
     private func scheduleRenewal(_ token: SecureChannelStateMachine.Token) {
@@ -321,6 +335,10 @@ final class ClientChannel: ChannelInboundHandler {
         let waiting = pending
         pending = [:]
         for each in waiting.values { each.timeout?.cancel() }
+        if isFlushDue {
+            isFlushDue = false
+            context?.flush()
+        }
         let channel = context?.channel
         channel?.close(mode: .all, promise: nil)
         for each in waiting.values { each.completion(.failure(error)) }

@@ -11,7 +11,15 @@ final class ClientSession {
     let security: ClientSecurity?
     let eventLoop: any EventLoop
     private(set) var channel: ClientChannel?
-    var machine = SessionStateMachine()
+    var machine = SessionStateMachine() {
+        didSet {
+            isActive = machine.isActive
+            authenticationToken = machine.authenticationToken
+        }
+    }
+    /// The machine's: asked for every message, which must not copy its state each time.
+    private(set) var isActive = false
+    private(set) var authenticationToken = NodeId.null
     /// The endpoint chosen by GetEndpoints or CreateSession.
     var endpoint: EndpointDescription?
     /// All that the server offered to the last session.
@@ -105,7 +113,7 @@ final class ClientSession {
         guard let channel else { throw .stopped }
         return try await channel.call(
             request,
-            authenticationToken: machine.authenticationToken,
+            authenticationToken: authenticationToken,
             timeout: timeout ?? self.timeout
         )
     }

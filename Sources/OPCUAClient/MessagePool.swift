@@ -38,6 +38,9 @@ final class MessagePool: Sendable {
         return buffer ?? ByteBufferAllocator().buffer(capacity: capacity)
     }
 
+    /// Whether a message of this size is one that ``put(_:)`` takes back.
+    func keeps(_ message: ByteBuffer) -> Bool { capacities.contains(message.storageCapacity) }
+
     /// Takes back a message that is done with, and leaves an empty one. Memory that somebody else still refers to is left alone.
     func put(_ message: inout ByteBuffer) {
         guard capacities.contains(message.storageCapacity) else { return }

@@ -7,10 +7,20 @@ package protocol NotificationConsumer: AnyObject, Sendable {
     /// the same NotificationMessage before is then to be thrown away: see `notificationAborted`.
     func dataChange(_ body: UnsafeRawBufferPointer, _ context: NotificationContext) throws(DecodingError)
 
+    /// After all parts of a NotificationMessage: what ``notificationComplete(_:)`` does, where that need not wait.
+    /// - Returns: false where it would have to: then that is called, before anything else that concerns notifications.
+    /// - Throws: as that does.
+    func completeAtOnce(_ context: NotificationContext) throws -> Bool
+
     /// After all parts of a NotificationMessage: append what they made to the journal. While it is suspended no further
     /// notification is processed, and once the PublishRequests in flight are answered the server queues: back pressure.
     /// A throw means the message was not taken: the connection is dropped and the message fetched again.
     nonisolated(nonsending) func notificationComplete(_ context: NotificationContext) async throws
+
+    /// Acknowledge what is durable (``OPCUAConnection/acknowledge(_:)``), and what is not as soon as it is: publishing is paused
+    /// until then, or about to end. While it goes on, it is enough and costs least to do so when the next notification is
+    /// completed, because acknowledgements ride on the PublishRequest that follows it.
+    func acknowledgeDurable()
 
     /// The parts of this message given to `dataChange` so far are void.
     func notificationAborted(_ context: NotificationContext)
@@ -51,6 +61,22 @@ package struct NotificationContext: Sendable, Equatable {
     package var isRepublished: Bool
     /// Tells the subscription from another one that bears the same id: restarted servers begin to count at 1 again.
     package var incarnation: UInt32
+
+    package init(
+        subscriptionID: UInt32,
+        sequenceNumber: UInt32,
+        publishTime: DateTime,
+        receivedAtUnixMicroseconds: Int64,
+        isRepublished: Bool,
+        incarnation: UInt32
+    ) {
+        self.subscriptionID = subscriptionID
+        self.sequenceNumber = sequenceNumber
+        self.publishTime = publishTime
+        self.receivedAtUnixMicroseconds = receivedAtUnixMicroseconds
+        self.isRepublished = isRepublished
+        self.incarnation = incarnation
+    }
 }
 
 /// How continuous the stream of notifications is after a break.

@@ -2,20 +2,13 @@ import Logging
 import NIOCore
 import OPCUACodec
 
-/// What the pump does, in order.
-enum PumpWork {
-    case notification(ByteBuffer, PublishResponseView, receivedAt: Int64)
-    /// Fetch what came to be while the connection was broken. The numbers are those the server says it holds.
-    case catchUp(UInt32, [UInt32]?)
-    case event(ContinuityEvent)
-}
-
+/// PublishRequests and their answers.
 extension OPCUAConnection {
     // MARK: Requests
 
     /// Sends as many PublishRequests as there should be in flight.
     func fillPipeline() {
-        guard failure == nil, session.machine.isActive, let channel = session.channel else { return }
+        guard failure == nil, session.isActive, let channel = session.channel else { return }
         // Not while every subscription is known to be gone: the server would refuse each request.
         guard lostSubscriptions.isEmpty || lostSubscriptions.count < pipeline.subscriptions.count else { return }
         while let acknowledgements = pipeline.takeRequest(
@@ -32,7 +25,7 @@ extension OPCUAConnection {
         let incarnation = pipeline.lastIncarnation
         let request = PublishRequest(
             requestHeader: RequestHeader(
-                authenticationToken: session.machine.authenticationToken,
+                authenticationToken: session.authenticationToken,
                 timestamp: WallClock.dateTime(),
                 requestHandle: id
             ),
@@ -67,8 +60,10 @@ extension OPCUAConnection {
         }
         let now = NIODeadline.now()
         pipeline.responded(subscriptionID: view.subscriptionID, now: now)
+        pace?.received(now: now, previous: lastMessageAt, more: view.moreNotifications)
+        lastMessageAt = now
         if !isProven, pipeline.allProven { proven() }
-        enqueue(.notification(body, view, receivedAt: WallClock.unixMicroseconds()))
+        take(body, view, receivedAt: WallClock.unixMicroseconds())
     }
 
     private func publishRefused(
@@ -117,199 +112,19 @@ extension OPCUAConnection {
 
     /// At the end of an orderly run: acknowledgements that found no request to ride on.
     func sendLastAcknowledgements() {
+        consumer.acknowledgeDurable()
         guard failure == nil, let channel = session.channel, !pipeline.pendingAcknowledgements.isEmpty else { return }
         let acknowledgements = pipeline.pendingAcknowledgements
         let id = channel.nextRequestID()
         let request = PublishRequest(
             requestHeader: RequestHeader(
-                authenticationToken: session.machine.authenticationToken,
+                authenticationToken: session.authenticationToken,
                 timestamp: WallClock.dateTime(),
                 requestHandle: id
             ),
             subscriptionAcknowledgements: acknowledgements
         )
         channel.send(request.messageBody, requestID: id, timeout: nil) { _ in }
-    }
-
-    // MARK: Pump
-
-    func enqueue(_ work: PumpWork) {
-        received.append(work)
-        pumpWaiter?.resume()
-        pumpWaiter = nil
-    }
-
-    func stopPump() {
-        isPumpStopped = true
-        pumpWaiter?.resume()
-        pumpWaiter = nil
-    }
-
-    /// Processes what is received strictly in order, over reconnects too: what came before a break is still valid.
-    func pump() async {
-        while true {
-            while received.isEmpty {
-                if isPumpStopped { return }
-                await withCheckedContinuation { pumpWaiter = $0 }
-            }
-            if isPumpStopped { return }
-            var work: PumpWork? = received.removeFirst()
-            isPumpBusy = true
-            switch work {
-            case .notification(let body, let view, let receivedAt):
-                await process(body, view, subscriptionID: view.subscriptionID, receivedAt: receivedAt)
-            case .catchUp(let subscriptionID, let available):
-                await catchUp(subscriptionID, available: available)
-            case .event(let event): await consumer.continuity(event)
-            case nil: break
-            }
-            recycle(&work)
-            isPumpBusy = false
-            if isDraining && received.isEmpty { wakeController() }
-            fillPipeline()
-        }
-    }
-
-    /// Memory that anybody else refers to is not taken back: the work must be gone before.
-    private func recycle(_ work: inout PumpWork?) {
-        guard case .notification(var body, _, _) = work else { return }
-        work = nil
-        MessagePool.shared.put(&body)
-    }
-
-    private func process(
-        _ body: ByteBuffer,
-        _ view: PublishResponseView,
-        subscriptionID: UInt32,
-        receivedAt: Int64
-    ) async {
-        while true {
-            switch pipeline.judge(
-                subscriptionID: subscriptionID,
-                sequenceNumber: view.sequenceNumber,
-                isKeepAlive: view.isKeepAlive
-            ) {
-            case .keepAlive, .duplicate: return
-            case .unknownSubscription:
-                straySubscriptions.insert(subscriptionID)
-                return wakeController()
-            case .missing(let first, let count):
-                guard await republish(subscriptionID, from: first, count: count, to: view.sequenceNumber) else {
-                    return
-                }
-            case .process:
-                await deliver(body, view, subscriptionID: subscriptionID, receivedAt: receivedAt, isRepublished: false)
-                return
-            }
-        }
-    }
-
-    /// - Returns: whether the consumer has the message.
-    @discardableResult
-    func deliver(
-        _ body: ByteBuffer,
-        _ view: PublishResponseView,
-        subscriptionID: UInt32,
-        receivedAt: Int64,
-        isRepublished: Bool,
-        lookingUp rounds: Int = 3
-    ) async -> Bool {
-        let context = NotificationContext(
-            subscriptionID: subscriptionID,
-            sequenceNumber: view.sequenceNumber,
-            publishTime: view.publishTime,
-            receivedAtUnixMicroseconds: receivedAt,
-            isRepublished: isRepublished,
-            incarnation: pipeline.subscription(subscriptionID)?.incarnation ?? 0
-        )
-        var ended: StatusCode?
-        let consumer = self.consumer
-        let error: DecodingError? = body.withUnsafeReadableBytes { bytes in
-            do throws(DecodingError) {
-                try view.forEachPart(in: bytes) { (part) throws(DecodingError) in
-                    switch part {
-                    case .dataChange(let content): try consumer.dataChange(content, context)
-                    case .statusChange(let status): ended = status
-                    case .other: break
-                    }
-                }
-                return nil
-            } catch {
-                return error
-            }
-        }
-        if let error {
-            consumer.notificationAborted(context)
-            giveUpOrRetry(context, error)
-            return false
-        }
-        let unknown = consumer.takeUnknownStructures()
-        if !unknown.isEmpty, rounds > 0 {
-            // This message waits, and those behind it: nothing is lost or reordered, and no value is stored in two forms.
-            consumer.notificationAborted(context)
-            await describeStructures(unknown)
-            return await deliver(
-                body,
-                view,
-                subscriptionID: subscriptionID,
-                receivedAt: receivedAt,
-                isRepublished: isRepublished,
-                lookingUp: rounds - 1
-            )
-        }
-        do {
-            try await consumer.notificationComplete(context)
-        } catch {
-            connectionFailed(
-                OPCUAClientError(.consumerRefused, "a notification could not be stored: \(error)")
-            )
-            return false
-        }
-        pipeline.processed(subscriptionID: subscriptionID, sequenceNumber: view.sequenceNumber)
-        if let ended {
-            // Part 4, 7.25.4: with a bad status the subscription is closed; with GoodSubscriptionTransferred it is
-            // another session's.
-            lost(subscriptionID, "the server ended the subscription: \(ended)")
-        }
-        return true
-    }
-
-    /// Bytes that do not decode: once may be the line, twice is the message.
-    private func giveUpOrRetry(_ context: NotificationContext, _ error: DecodingError) {
-        if let poison, poison == (context.subscriptionID, context.sequenceNumber) {
-            self.poison = nil
-            lose(context.subscriptionID, context.sequenceNumber...context.sequenceNumber)
-            pipeline.skip(
-                subscriptionID: context.subscriptionID,
-                to: PublishPipeline.next(context.sequenceNumber)
-            )
-            pipeline.acknowledgeAgain(
-                subscriptionID: context.subscriptionID,
-                sequenceNumber: context.sequenceNumber
-            )
-        } else {
-            poison = (context.subscriptionID, context.sequenceNumber)
-        }
-        connectionFailed(.decoding(error, in: "notification"))
-    }
-
-    /// Reports numbers that cannot be had any more.
-    func lose(_ subscriptionID: UInt32, _ numbers: ClosedRange<UInt32>) {
-        let slot = pipeline.subscriptions.firstIndex { $0.id == subscriptionID }
-        let bySlot = batcher.handlesBySlot()
-        let handles = slot.flatMap { bySlot.indices.contains($0) ? bySlot[$0] : nil } ?? []
-        logger.warning(
-            "notifications lost",
-            metadata: [
-                "subscription": "\(subscriptionID)", "first": "\(numbers.lowerBound)", "last": "\(numbers.upperBound)",
-            ]
-        )
-        let event = ContinuityEvent.notificationsLost(
-            subscriptionID: subscriptionID,
-            sequenceNumbers: numbers,
-            handles: handles
-        )
-        received.prepend(.event(event))
     }
 
     // MARK: Watchdog

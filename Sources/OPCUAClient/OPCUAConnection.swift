@@ -13,6 +13,9 @@ package actor OPCUAConnection {
     let consumer: any NotificationConsumer
     let logger: Logger
     var configuration: ConnectionConfiguration
+    let pace: LoopPace?
+    /// The last PublishResponse.
+    var lastMessageAt = NIODeadline.now()
 
     let session: ClientSession
     var pipeline: PublishPipeline
@@ -73,6 +76,7 @@ package actor OPCUAConnection {
     ///   - security: own certificate and trust store; needed for Sign and SignAndEncrypt, and to encrypt passwords.
     ///   - limits: learnt in an earlier run.
     ///   - reverse: where servers dial in; `eventLoop` must be its event loop where a URL is one of those.
+    ///   - pace: the event loop's, where messages of many connections may gather.
     package init(
         configuration: ConnectionConfiguration,
         eventLoop: any EventLoop,
@@ -81,6 +85,7 @@ package actor OPCUAConnection {
         security: ClientSecurity? = nil,
         limits: ServerLimits = ServerLimits(),
         reverse: ReverseListener? = nil,
+        pace: LoopPace? = nil,
         jitterSeed: UInt64? = nil
     ) {
         // The batcher holds the items; everything else does without.
@@ -90,6 +95,7 @@ package actor OPCUAConnection {
         self.eventLoop = eventLoop
         self.consumer = consumer
         self.logger = logger
+        self.pace = pace
         session = ClientSession(
             configuration: common,
             security: security,

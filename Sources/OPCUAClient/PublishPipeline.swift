@@ -117,6 +117,9 @@ package struct PublishPipeline: Sendable {
 
     package func subscription(_ id: UInt32) -> Subscription? { subscriptions.first { $0.id == id } }
 
+    /// Of a subscription that is known: see ``Subscription/incarnation``.
+    func incarnation(of id: UInt32) -> UInt32? { index(id).map { subscriptions[$0].incarnation } }
+
     private func index(_ id: UInt32) -> Int? { subscriptions.firstIndex { $0.id == id } }
 
     /// A new connection: nothing is in flight, the silence before does not count.

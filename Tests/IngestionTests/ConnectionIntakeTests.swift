@@ -4,6 +4,7 @@ import Logging
 import NIOCore
 import NIOPosix
 import OPCUAClient
+import OPCUACodec
 import Testing
 
 @testable import Ingestion
@@ -23,9 +24,16 @@ import Testing
         /// What the journal told when it was opened.
         private(set) var memory = TenantMemory()
 
-        init(folder: String, tenant: UUID, restoring memory: TenantMemory.Connection? = nil) throws {
+        init(
+            folder: String,
+            tenant: UUID,
+            restoring memory: TenantMemory.Connection? = nil,
+            syncInterval: Duration = .milliseconds(50)
+        ) throws {
             self.folder = folder
-            directory = try JournalDirectory(JournalConfiguration(path: folder))
+            var configuration = JournalConfiguration(path: folder)
+            configuration.syncInterval = syncInterval
+            directory = try JournalDirectory(configuration)
             var found = TenantMemory()
             journal = try directory.openJournal(tenant: tenant) { found.visit($0, $1) }.journal
             self.memory = found
@@ -121,5 +129,57 @@ import Testing
             intake.subscriptionsCreated([Self.subscription(1)])
         }
         #expect(found.openGap == nil && found.restorable(endpointURL: Self.url).count == 1)
+    }
+
+    private static func context(_ sequenceNumber: UInt32) -> NotificationContext {
+        NotificationContext(
+            subscriptionID: 1,
+            sequenceNumber: sequenceNumber,
+            publishTime: .null,
+            receivedAtUnixMicroseconds: 100,
+            isRepublished: false,
+            incarnation: 1
+        )
+    }
+
+    /// Told of a sync once, an event loop acknowledges what is durable of all its intakes, and asks again for the rest.
+    @Test func aSyncIsToldToAllThatWait() async throws {
+        let folder = FileManager.default.temporaryDirectory.path + "/intake-test-\(UUID().uuidString)"
+        try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: false)
+        defer { try? FileManager.default.removeItem(atPath: folder) }
+        // Nothing but the test says what is durable.
+        let run = try Run(folder: folder, tenant: UUID(), syncInterval: .seconds(3600))
+        let loop = run.intake.eventLoop
+        let queue = DurabilityQueue(eventLoop: loop)
+        let intakes = (0..<3).map { _ in
+            ConnectionIntake(
+                connectionID: UUID(),
+                endpointURL: Self.url,
+                eventLoop: loop,
+                journal: run.journal,
+                buffers: run.directory.buffers,
+                durability: queue,
+                events: IntakeEvents(),
+                logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
+            )
+        }
+        // Two notifications of the first, one of the second, none of the third.
+        let positions = try await loop.submit { () -> [JournalPosition] in
+            for (intake, number) in [(0, 1), (1, 1), (0, 2)] {
+                guard try intakes[intake].completeAtOnce(Self.context(UInt32(number))) else { return [] }
+                intakes[intake].acknowledgeDurable()
+            }
+            return intakes.flatMap { $0.appended.map(\.position) }
+        }.get()
+        try #require(positions.count == 3)
+        func waiting() async throws -> [Int] { try await loop.submit { intakes.map(\.appended.count) }.get() }
+        // Before anything of theirs; then all but the last.
+        queue.journalIsDurable(upTo: .start)
+        #expect(try await waiting() == [2, 1, 0])
+        queue.journalIsDurable(upTo: positions[2])
+        #expect(try await waiting() == [1, 0, 0])
+        queue.journalIsDurable(upTo: positions[1])
+        #expect(try await waiting() == [0, 0, 0])
+        try await run.directory.close()
     }
 }

@@ -15,6 +15,7 @@ struct ConnectionTests {
     static func with(
         _ server: ServerDouble,
         timeout: Int64 = 60_000,
+        consumer: RecordingConsumer = RecordingConsumer(),
         configure: (inout ConnectionConfiguration) -> Void = { _ in },
         _ body: (OPCUAConnection, RecordingConsumer) async throws -> Void
     ) async throws {
@@ -28,7 +29,6 @@ struct ConnectionTests {
         configuration.maximumReconnectDelay = 50
         configuration.connectionTimeout = timeout
         configure(&configuration)
-        let consumer = RecordingConsumer()
         let connection = OPCUAConnection(
             configuration: configuration,
             eventLoop: MultiThreadedEventLoopGroup.singleton.next(),
@@ -61,6 +61,54 @@ struct ConnectionTests {
             #expect(server.sessionsOpen == 1)
         }
         #expect(server.sessionsOpen == 0)
+    }
+
+    /// Without a task in between, where the consumer need not wait.
+    @Test func messagesAreCompletedAtOnce() async throws {
+        let server = try await ServerDouble { request in
+            guard request.type == Self.publish, request.count < 5 else { return .usual }
+            return .body(ServerDouble.notification(request, UInt32(request.count) + 1))
+        }
+        try await Self.with(server) { _, consumer in
+            #expect(await consumer.wait { $0.contexts.count == 5 })
+            #expect(consumer.record.withLock { $0.atOnce } == 5)
+        }
+    }
+
+    @Test func whatCannotBeCompletedAtOnceKeepsItsPlace() async throws {
+        let server = try await ServerDouble { request in
+            guard request.type == Self.publish, request.count < 6 else { return .usual }
+            return .body(ServerDouble.notification(request, UInt32(request.count) + 1))
+        }
+        let consumer = RecordingConsumer()
+        consumer.record.withLock { $0.reluctant = [2, 5] }
+        try await Self.with(server, consumer: consumer) { _, consumer in
+            #expect(await consumer.wait { $0.contexts.count == 6 })
+            #expect(consumer.record.withLock { $0.values } == [1, 2, 3, 4, 5, 6])
+            #expect(consumer.record.withLock { $0.contexts.map(\.sequenceNumber) } == [1, 2, 3, 4, 5, 6])
+            #expect(consumer.record.withLock { (1...4).contains($0.atOnce) && $0.aborted == 0 })
+        }
+    }
+
+    /// Publishing stops at the bound, asks for acknowledgements, and goes on when they come.
+    @Test func publishingPausesUntilNotificationsAreDurable() async throws {
+        let server = try await ServerDouble { request in
+            guard request.type == Self.publish, request.count < 6 else { return .usual }
+            return .body(ServerDouble.notification(request, UInt32(request.count) + 1))
+        }
+        try await Self.with(server, configure: { $0.maximumUnacknowledged = 3 }) { connection, consumer in
+            #expect(await consumer.wait { $0.acknowledgementsAsked > 0 })
+            // Two more were asked for before the third came.
+            #expect(await consumer.wait { (3...4).contains($0.contexts.count) })
+            #expect(server.count(Self.publish) <= 4)
+            for number in 1... {
+                guard await consumer.wait(until: { $0.contexts.count >= number }) else { break }
+                let context = consumer.record.withLock { $0.contexts[number - 1] }
+                await connection.acknowledge(context)
+                if number == 6 { break }
+            }
+            #expect(consumer.record.withLock { $0.values } == [1, 2, 3, 4, 5, 6])
+        }
     }
 
     /// A large message's memory serves the next one, once its values are taken.

@@ -23,6 +23,12 @@ final class RecordingConsumer: NotificationConsumer {
         /// With each of them.
         var ranges: [Double?] = []
         var errors: [OPCUAClientError.Code] = []
+        /// Sequence numbers of notifications that cannot be completed without waiting.
+        var reluctant: Set<UInt32> = []
+        /// How many were completed at once.
+        var atOnce = 0
+        /// How often publishing was paused for them, or about to end.
+        var acknowledgementsAsked = 0
     }
 
     let record = Mutex(Record())
@@ -42,9 +48,20 @@ final class RecordingConsumer: NotificationConsumer {
         }
     }
 
+    func completeAtOnce(_ context: NotificationContext) throws -> Bool {
+        record.withLock { record in
+            guard !record.reluctant.contains(context.sequenceNumber) else { return false }
+            record.atOnce += 1
+            record.contexts.append(context)
+            return true
+        }
+    }
+
     nonisolated(nonsending) func notificationComplete(_ context: NotificationContext) async throws {
         record.withLock { $0.contexts.append(context) }
     }
+
+    func acknowledgeDurable() { record.withLock { $0.acknowledgementsAsked += 1 } }
 
     func notificationAborted(_ context: NotificationContext) { record.withLock { $0.aborted += 1 } }
 

@@ -113,7 +113,7 @@ struct StructureTests {
             #expect(await consumer.wait { $0.contexts.count == 2 })
             let record = consumer.record.withLock { $0 }
             #expect(record.contexts.map(\.sequenceNumber) == [1, 2], "in order, none twice")
-            #expect(record.aborted == 1)
+            #expect(record.aborted >= 1)
             let types = record.structures.last
             #expect(types?.encodings == [Self.encoding: Self.pump])
             #expect(

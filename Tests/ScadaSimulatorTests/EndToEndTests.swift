@@ -33,13 +33,17 @@ private final class CountingConsumer: NotificationConsumer {
         state.withLock { state in for (handle, value) in read { state.pending[handle, default: []].append(value) } }
     }
 
-    func notificationComplete(_ context: NotificationContext) async throws {
+    func completeAtOnce(_ context: NotificationContext) throws -> Bool {
         state.withLock { state in
             for (handle, values) in state.pending { state.values[handle, default: []] += values }
             state.pending = [:]
         }
+        return true
     }
 
+    func notificationComplete(_ context: NotificationContext) async throws { _ = try completeAtOnce(context) }
+
+    func acknowledgeDurable() {}
     func notificationAborted(_ context: NotificationContext) { state.withLock { $0.pending = [:] } }
     func continuity(_ event: ContinuityEvent) async { state.withLock { $0.events.append(event) } }
     func statusChanged(_ status: ConnectionStatus) {}

@@ -10,8 +10,7 @@ import TimescaleStore
 /// Takes a connection's notifications: encodes them, appends them to the tenant's journal, and lets the connection
 /// acknowledge what has become durable.
 ///
-/// Everything runs on the connection's event loop, but for ``journalIsDurable(upTo:)`` and the figures. That rule is why the
-/// class may be `@unchecked Sendable`.
+/// Everything runs on the connection's event loop, but for the figures. That rule is why the class may be `@unchecked Sendable`.
 package final class ConnectionIntake: NotificationConsumer, @unchecked Sendable {
     package let connectionID: UUID
     let eventLoop: any EventLoop
@@ -43,6 +42,9 @@ package final class ConnectionIntake: NotificationConsumer, @unchecked Sendable 
     var knownSubscriptions: Set<UInt32> = []
     var deadbands: [UInt32: MonitoredItemSpecification.Deadband] = [:]
     weak var connection: OPCUAConnection?
+    private let durability: DurabilityQueue
+    /// In that queue.
+    private var isWaiting = false
 
     struct Appended {
         var position: JournalPosition
@@ -75,9 +77,6 @@ package final class ConnectionIntake: NotificationConsumer, @unchecked Sendable 
     }
 
     let shared = Mutex(Shared())
-    /// Whether something appended waits to be acknowledged.
-    let isWaiting = Atomic(false)
-
     init(
         connectionID: UUID,
         endpointURL: String,
@@ -85,6 +84,7 @@ package final class ConnectionIntake: NotificationConsumer, @unchecked Sendable 
         journal: TenantJournal,
         buffers: RowBufferPool,
         pass: LeasePass? = nil,
+        durability: DurabilityQueue? = nil,
         events: IntakeEvents,
         logger: Logger
     ) {
@@ -94,6 +94,7 @@ package final class ConnectionIntake: NotificationConsumer, @unchecked Sendable 
         self.journal = journal
         self.buffers = buffers
         self.pass = pass
+        self.durability = durability ?? DurabilityQueue(eventLoop: eventLoop)
         self.events = events
         self.logger = logger
         encoder = ReadingEncoder(table: table)
@@ -256,18 +257,52 @@ package final class ConnectionIntake: NotificationConsumer, @unchecked Sendable 
         return fresh
     }
 
+    /// Whether this process took the connection over and has received nothing from it yet.
+    private var awaitsFirstAfterTakeover: Bool {
+        guard let openGap else { return false }
+        return openGap.firstAt == nil && openGap.cause == .ownerLost
+    }
+
+    package func completeAtOnce(_ context: NotificationContext) throws -> Bool {
+        // Told once, and the other call tells it.
+        guard !awaitsFirstAfterTakeover else { return false }
+        let record = try record(of: context)
+        do {
+            guard let position = try journal.appendIfPossible(record) else { return false }
+            buffer = nil
+            taken(context, position)
+            return true
+        } catch {
+            throwAway(record.rows)
+            throw error
+        }
+    }
+
     nonisolated(nonsending) package func notificationComplete(_ context: NotificationContext) async throws {
-        let rows = currentBuffer()
+        let record = try record(of: context)
+        if awaitsFirstAfterTakeover { events.firstAfterTakeover() }
         buffer = nil
+        let position: JournalPosition
+        do {
+            position = try await journal.append(record)
+        } catch {
+            throwAway(record.rows)
+            throw error
+        }
+        taken(context, position)
+    }
+
+    /// What the journal is given of the present notification.
+    /// - Throws: when this process may not store it; then it is thrown away.
+    private func record(of context: NotificationContext) throws -> JournalRecord {
+        let rows = currentBuffer()
         if let pass, !pass.isValid {
             // Another replica may have the connection by now: what waited in a buffer while this process stood still is its.
-            buffers.put(rows)
-            encoder.revert()
+            throwAway(rows)
             throw LeaseGate.Closed()
         }
-        if let openGap, openGap.firstAt == nil, openGap.cause == .ownerLost { events.firstAfterTakeover() }
         // A message whose values were all known already is recorded too: its sequence number has been dealt with.
-        let record = JournalRecord(
+        return JournalRecord(
             header: RecordHeader(
                 rowCount: UInt32(rows.rowCount),
                 source: connectionID,
@@ -279,16 +314,20 @@ package final class ConnectionIntake: NotificationConsumer, @unchecked Sendable 
             ),
             rows: rows
         )
-        let position: JournalPosition
-        do {
-            position = try await journal.append(record)
-        } catch {
-            buffers.put(rows)
-            encoder.revert()
-            throw error
-        }
+    }
+
+    private func throwAway(_ rows: RowBuffer) {
+        buffer = nil
+        buffers.put(rows)
+        encoder.revert()
+    }
+
+    /// The notification is in the journal up to `position`.
+    private func taken(_ context: NotificationContext, _ position: JournalPosition) {
+        let durable = journal.durablePosition
+        // In time for the PublishRequest that this notification's answer gives rise to.
+        if !appended.isEmpty { acknowledge(upTo: durable) }
         appended.append(Appended(position: position, context: context))
-        isWaiting.store(true, ordering: .releasing)
         sequenceNumbers[context.subscriptionID] = context.sequenceNumber
         take(encoder.events, context)
         lastReceivedAt = context.receivedAtUnixMicroseconds
@@ -297,11 +336,6 @@ package final class ConnectionIntake: NotificationConsumer, @unchecked Sendable 
             shared.figures = figures
             shared.lastReceivedAt = context.receivedAtUnixMicroseconds
             if context.isRepublished { shared.republished &+= 1 }
-        }
-        if journal.durablePosition >= position {
-            // The sync ran between the append and the entry above. Not at once: the connection counts the notification
-            // as taken when this returns, and acknowledges only what it has counted.
-            eventLoop.execute { self.acknowledge(upTo: position) }
         }
     }
 
@@ -314,10 +348,23 @@ package final class ConnectionIntake: NotificationConsumer, @unchecked Sendable 
 
     // MARK: Acknowledgement
 
-    /// The journal's records up to `position` are on the disk. Any thread.
-    func journalIsDurable(upTo position: JournalPosition) {
-        guard isWaiting.load(ordering: .acquiring) else { return }
-        eventLoop.execute { self.acknowledge(upTo: position) }
+    package func acknowledgeDurable() {
+        // In the queue before the question: a sync in between is told.
+        if !appended.isEmpty, !isWaiting {
+            isWaiting = true
+            durability.add(self)
+        }
+        acknowledge(upTo: journal.durablePosition)
+    }
+
+    /// The journal's records up to `position` are on the disk; called once for each time in the queue.
+    func isTurn(upTo position: JournalPosition) {
+        isWaiting = false
+        acknowledge(upTo: position)
+        if !appended.isEmpty {
+            isWaiting = true
+            durability.add(self)
+        }
     }
 
     func acknowledge(upTo position: JournalPosition) {
@@ -329,7 +376,6 @@ package final class ConnectionIntake: NotificationConsumer, @unchecked Sendable 
             last = first.context
         }
         if let last { tell(last) }
-        if appended.isEmpty { isWaiting.store(false, ordering: .releasing) }
     }
 
     func tell(_ context: NotificationContext) { connection?.assumeIsolated { $0.acknowledge(context) } }

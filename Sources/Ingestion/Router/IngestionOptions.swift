@@ -25,6 +25,8 @@ package struct IngestionOptions: Sendable {
     package var security: ClientSecurity?
     /// Where servers dial in (OPC_REVERSE_LISTEN).
     package var reverse: ReverseListener?
+    /// Lets small messages gather on the event loops; nil: each is taken when it comes.
+    package var gathering: MessageGathering?
     /// SILENT_TAG_AFTER_MS; nil: tags are not watched for silence.
     package var silentTagAfter: Duration? = .seconds(300)
     package var storage = StorageSettings()

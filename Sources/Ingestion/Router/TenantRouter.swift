@@ -87,8 +87,8 @@ package actor TenantRouter: Service {
         // One tenant's trouble must not take the daemon out of service for the others.
         // Asked twice a second: the first that runs is looked at, as a rule, and not a thousand.
         let tenants = published.withLock { Array($0.tenants.values) }
-        if tenants.contains(where: { $0.snapshot().state == .running }) { return [] }
-        return tenantList.map { $0.snapshot() }.map { "tenant \($0.name): \($0.reason)" }
+        if tenants.contains(where: { $0.snapshot(withConnections: false).state == .running }) { return [] }
+        return tenantList.map { $0.snapshot(withConnections: false) }.map { "tenant \($0.name): \($0.reason)" }
     }
 
     /// Why the tenants are not known; nil when they are.
@@ -100,7 +100,9 @@ package actor TenantRouter: Service {
 
     /// Tenants whose readings cannot be stored, and why.
     package nonisolated var troubles: [String] {
-        tenantList.map { $0.snapshot() }.filter { !$0.reason.isEmpty }.map { "tenant \($0.name): \($0.reason)" }
+        tenantList.map { $0.snapshot(withConnections: false) }.filter { !$0.reason.isEmpty }.map {
+            "tenant \($0.name): \($0.reason)"
+        }
     }
 
     /// Reads the tenants now.

@@ -24,6 +24,7 @@ extension Tenant {
             journal: journal,
             buffers: environment.journals.buffers,
             pass: grants[id]?.pass,
+            durability: shared.durability(on: loop),
             events: events(of: id, logger),
             logger: logger
         )
@@ -51,7 +52,8 @@ extension Tenant {
             consumer: intake,
             logger: logger,
             security: environment.options.security,
-            reverse: reverse
+            reverse: reverse,
+            pace: environment.options.gathering?.pace(of: loop)
         )
         loop.execute { intake.connection = connection }
         connections[id] = ManagedConnection(

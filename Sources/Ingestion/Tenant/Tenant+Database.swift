@@ -14,8 +14,8 @@ extension Tenant {
         let shared = shared
         var events = JournalEvents()
         events.onDurable = { _, position in
-            let (intakes, writer) = shared.state.withLock { ($0.running.values.map(\.intake), $0.writer) }
-            for intake in intakes { intake.journalIsDurable(upTo: position) }
+            let (queues, writer) = shared.state.withLock { (Array($0.durability.values), $0.writer) }
+            for queue in queues { queue.journalIsDurable(upTo: position) }
             writer?.doorbell.ring()
         }
         let logger = logger

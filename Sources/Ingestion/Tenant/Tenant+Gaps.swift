@@ -33,9 +33,17 @@ extension Tenant {
                 await append(.subscriptions, of: id, subscriptions.encoded())
             }
         }
-        for running in connections.values {
-            let intake = running.intake
-            guard (try? await intake.eventLoop.submit { intake.appendSnapshot() }.get()) != nil else { return }
+        let byLoop = Dictionary(grouping: connections.values.map(\.intake)) { ObjectIdentifier($0.eventLoop) }
+        for intakes in byLoop.values {
+            // Not each by itself, which would be a thousand times there and back; nor all at once, which would take long.
+            for start in stride(from: 0, to: intakes.count, by: 32) {
+                let some = intakes[start...].prefix(32)
+                do {
+                    try await intakes[start].eventLoop.submit { for intake in some { intake.appendSnapshot() } }.get()
+                } catch {
+                    return
+                }
+            }
         }
         for healing in healings.values.joined() {
             await append(.healing, of: healing.gap.connectionID, HealingRecord.encoded(healing))

@@ -1,5 +1,6 @@
 package import FoundationEssentials
 import Journal
+import NIOCore
 import OPCUAClient
 import OPCUACodec
 import Synchronization
@@ -26,6 +27,8 @@ package final class TenantShared: Sendable {
         var journal: TenantJournal?
         var writer: TenantWriter?
         var running: [UUID: Running] = [:]
+        /// By event loop.
+        var durability: [ObjectIdentifier: DurabilityQueue] = [:]
         var problems: [RowProblem] = []
         /// When each of them was seen first, microseconds since 1970.
         var problemsSince: [RowProblem: Int64] = [:]
@@ -57,6 +60,16 @@ package final class TenantShared: Sendable {
 
     private static func name(_ record: TenantRecord) -> String {
         record.name ?? record.slug ?? record.id.uuidString.lowercased()
+    }
+
+    /// Through which the intakes on `eventLoop` learn what is durable.
+    func durability(on eventLoop: any EventLoop) -> DurabilityQueue {
+        state.withLock { state in
+            let key = ObjectIdentifier(eventLoop)
+            let queue = state.durability[key] ?? DurabilityQueue(eventLoop: eventLoop)
+            state.durability[key] = queue
+            return queue
+        }
     }
 
     // MARK: Figures for people
@@ -111,7 +124,8 @@ package final class TenantShared: Sendable {
     /// The stored row of a running connection.
     package func connectionRecord(_ id: UUID) -> ConnectionRecord? { state.withLock { $0.running[id]?.record } }
 
-    package func snapshot() -> TenantSnapshot {
+    /// - Parameter withConnections: what makes it dear where there are many; without, there are none in it.
+    package func snapshot(withConnections: Bool = true) -> TenantSnapshot {
         let state = state.withLock { $0 }
         let figures = state.writer?.figures.withLock { $0 } ?? TenantWriter.Figures()
         let now = ContinuousClock.now
@@ -128,12 +142,15 @@ package final class TenantShared: Sendable {
             oldestUnstoredAge: oldest.map { .microseconds(max(0, WallTime.microseconds() - $0)) } ?? .zero,
             timeSinceLastFlush: figures.lastFlush.map { now - $0 },
             failingSince: figures.failingSince,
-            connections: state.running.values.map {
-                Self.snapshot($0, silentTags: state.silent[$0.record.id]?.count ?? 0)
-            }
-            .sorted { $0.id < $1.id },
+            connections: [],
             problems: state.problems.map(\.description)
         )
+        if withConnections {
+            snapshot.connections = state.running.values.map {
+                Self.snapshot($0, silentTags: state.silent[$0.record.id]?.count ?? 0)
+            }
+            .sorted { $0.id < $1.id }
+        }
         if let journal = state.journal, case let current = journal.currentState, current != .open {
             snapshot.state = .journalFull
             snapshot.reason = "the journal is \(current)"

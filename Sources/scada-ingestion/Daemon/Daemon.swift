@@ -41,8 +41,10 @@ enum Daemon {
             reserved: listeners + DatabaseCommand.leaseKeepers(of: configuration)
         )
         let journals = try openJournals(configuration, metrics, logger)
-        let eventLoops = MultiThreadedEventLoopGroup(numberOfThreads: System.coreCount)
+        let gathering = MessageGathering()
+        let eventLoops = MultiThreadedEventLoopGroup(numberOfThreads: System.coreCount, metricsDelegate: gathering)
         var options = try ingestionOptions(configuration, journals.configuration, security, listeners, logger)
+        options.gathering = gathering
         if configuration.opc.reverseListen != nil {
             options.reverse = ReverseListener(eventLoop: eventLoops.next(), logger: logger)
         }

@@ -112,7 +112,10 @@ struct DaemonMetrics: Sendable {
         let router = router
         registry.collector(ScadaMetrics.Collected.oldestUnstored, .gauge) { writer in
             for tenant in router.tenantList {
-                writer.sample([tenant.id.uuidString.lowercased()], tenant.snapshot().oldestUnstoredAge.inSeconds)
+                writer.sample(
+                    [tenant.id.uuidString.lowercased()],
+                    tenant.snapshot(withConnections: false).oldestUnstoredAge.inSeconds
+                )
             }
         }
         registry.collector(ScadaMetrics.Collected.connections, .gauge) { writer in
