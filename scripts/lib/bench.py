@@ -187,11 +187,27 @@ class Bench:
             self.add("fleet", "250,000/s, 50 servers × 1,000 tags", **plant.measure(self.seconds(20, 8)))
 
     def measure_growth(self):
+        """The same readings over ever more connections: with each published twice a second, so that there are ever more and
+        smaller messages; and with the same messages, so that only the connections are more."""
         for connections in (1, 10, 100, 1000):
+            # A subscription has 5,000 tags at most.
+            messages = 2 * max(connections, TAGS // 5_000)
             with self.running(f"growth{connections}", tags=TAGS, rate=50_000, servers=connections) as plant:
                 self.add(
-                    f"growth_{connections}", f"50,000/s, 10,000 tags on {connections:,} connections",
-                    **plant.measure(self.seconds(20, 6)),
+                    f"growth_{connections}",
+                    f"50,000/s, {connections:,} connections, each published every 500 ms: {messages:,} messages/s",
+                    **plant.measure(self.seconds(14, 6)),
+                )
+        for connections, interval in ((1, 20), (10, 100), (100, 1_000), (1000, 10_000)):
+            # Whole publishing intervals, and not the first: connections that were made together publish together.
+            settle, span = (14, 20) if interval > 5_000 else (5, 12)
+            with self.running(
+                f"messages{connections}", settle, tags=TAGS, rate=50_000, servers=connections, interval=interval,
+                simulator=["--tick", "10"] if interval < 50 else [],
+            ) as plant:
+                self.add(
+                    f"messages_{connections}", f"50,000/s, 100 messages/s whatever the connections: {connections:,}",
+                    **plant.measure(self.seconds(span, span)),
                 )
 
     def measure_start(self):

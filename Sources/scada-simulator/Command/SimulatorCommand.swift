@@ -55,6 +55,13 @@ struct SimulatorCommand: AsyncParsableCommand {
     var servers = 1
     @Option(help: "Threads the servers are spread over.")
     var threads = 1
+    @Option(
+        help: ArgumentHelp(
+            "How often tags measure and subscriptions are looked at, and the shortest publishing interval.",
+            valueName: "milliseconds"
+        )
+    )
+    var tick = 50
     @Flag(help: "Every tag counts 1, 2, 3 instead of measuring.")
     var counters = false
     @OptionGroup(title: "Security") var security: SecurityOptions
@@ -116,8 +123,9 @@ struct SimulatorCommand: AsyncParsableCommand {
         guard reverseConnect.allSatisfy({ Self.target($0) != nil }) else {
             throw ValidationError("--reverse-connect has to be host:port")
         }
-        guard (50...3_600_000).contains(publishingInterval) else {
-            throw ValidationError("--publishing-interval has to be 50 to 3600000")
+        guard (5...1_000).contains(tick) else { throw ValidationError("--tick has to be 5 to 1000") }
+        guard (tick...3_600_000).contains(publishingInterval) else {
+            throw ValidationError("--publishing-interval has to be \(tick) (--tick) to 3600000")
         }
     }
 
@@ -163,6 +171,7 @@ struct SimulatorCommand: AsyncParsableCommand {
             host: host,
             port: port,
             threads: threads,
+            tick: tick,
             duration: duration,
             identities: identities,
             reverseTargets: reverseConnect.compactMap(Self.target),

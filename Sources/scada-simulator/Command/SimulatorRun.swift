@@ -18,6 +18,8 @@ struct SimulatorRun: Sendable {
     var host: String
     var port: Int
     var threads: Int
+    /// Milliseconds.
+    var tick = 50
     /// Seconds; nil runs until a signal.
     var duration: Double?
     /// ApplicationUri and security of each server.
@@ -110,6 +112,7 @@ struct SimulatorRun: Sendable {
             applicationURI: identities[index].uri,
             epoch: clock.epoch,
             historyMinutes: history,
+            tick: tick,
             security: identities[index].security,
             reverseTargets: reverseTargets
         )

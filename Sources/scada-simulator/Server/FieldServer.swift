@@ -48,6 +48,8 @@ final class FieldServer {
         var epoch: Int64
         /// Minutes of history to keep; 0 for none.
         var historyMinutes = 0.0
+        /// Milliseconds: how often ``FieldServer/tick()`` is called, and the shortest publishing interval.
+        var tick = 50
         var security = ServerSecurity()
         /// Clients to dial.
         var reverseTargets: [(host: String, port: Int)] = []
@@ -55,6 +57,9 @@ final class FieldServer {
 
     init(_ configuration: Configuration, limits: ServerLimits = ServerLimits()) {
         self.configuration = configuration
+        var limits = limits
+        limits.publishingInterval =
+            min(Double(configuration.tick), limits.publishingInterval.upperBound)...limits.publishingInterval.upperBound
         self.limits = limits
         initialLimits = limits
         startTime = configuration.epoch

@@ -17,9 +17,6 @@ final class ServerDriver {
     private var ticking: RepeatedTask?
     private(set) var isStopped = false
 
-    /// How often the field moves on and subscriptions are looked at.
-    static let tick = TimeAmount.milliseconds(50)
-
     /// Reads, computes and answers nothing.
     private(set) var isFrozen = false
     /// Messages yet to be damaged.
@@ -96,7 +93,8 @@ final class ServerDriver {
 
     private func run() {
         let bound = NIOLoopBound(self, eventLoop: loop)
-        ticking = loop.scheduleRepeatedTask(initialDelay: Self.tick, delay: Self.tick) { _ in
+        let tick = TimeAmount.milliseconds(Int64(server.configuration.tick))
+        ticking = loop.scheduleRepeatedTask(initialDelay: tick, delay: tick) { _ in
             let driver = bound.value
             if driver.isFrozen { return }
             driver.setTime()
