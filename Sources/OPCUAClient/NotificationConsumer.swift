@@ -18,8 +18,8 @@ package protocol NotificationConsumer: AnyObject, Sendable {
     nonisolated(nonsending) func notificationComplete(_ context: NotificationContext) async throws
 
     /// Acknowledge what is durable (``OPCUAConnection/acknowledge(_:)``), and what is not as soon as it is: publishing is paused
-    /// until then, or about to end. While it goes on, it is enough and costs least to do so when the next notification is
-    /// completed, because acknowledgements ride on the PublishRequest that follows it.
+    /// until then, or about to end, or the server has nothing new. Otherwise it is enough, and costs least, to do so when the
+    /// next notification is completed, because acknowledgements ride on the PublishRequest that follows it.
     func acknowledgeDurable()
 
     /// The parts of this message given to `dataChange` so far are void.

@@ -29,7 +29,8 @@ extension OPCUAConnection {
             sequenceNumber: view.sequenceNumber,
             isKeepAlive: view.isKeepAlive
         ) {
-        case .keepAlive, .duplicate: break
+        case .keepAlive: consumer.acknowledgeDurable()
+        case .duplicate: break
         case .missing, .unknownSubscription: return enqueue(work)
         case .process:
             let context = context(of: view, view.subscriptionID, receivedAt: receivedAt, isRepublished: false)
@@ -121,7 +122,8 @@ extension OPCUAConnection {
                 sequenceNumber: view.sequenceNumber,
                 isKeepAlive: view.isKeepAlive
             ) {
-            case .keepAlive, .duplicate: return
+            case .keepAlive: return consumer.acknowledgeDurable()
+            case .duplicate: return
             case .unknownSubscription:
                 straySubscriptions.insert(subscriptionID)
                 return wakeController()

@@ -111,6 +111,25 @@ struct ConnectionTests {
         }
     }
 
+    /// The server is silent for long: what it holds for us is acknowledged with the request after its keep-alive.
+    @Test func aKeepAliveAsksForAcknowledgements() async throws {
+        let server = try await ServerDouble { request in
+            guard request.type == Self.publish, request.count < 2 else { return .usual }
+            if request.count == 0 { return .body(ServerDouble.notification(request, 1)) }
+            return .body(
+                PublishResponse(
+                    responseHeader: ServerDouble.header(request),
+                    subscriptionId: 1,
+                    notificationMessage: NotificationMessage(sequenceNumber: 2)
+                ).messageBody
+            )
+        }
+        try await Self.with(server) { _, consumer in
+            #expect(await consumer.wait { $0.acknowledgementsAsked == 1 })
+            #expect(consumer.record.withLock { $0.values } == [1])
+        }
+    }
+
     /// A large message's memory serves the next one, once its values are taken.
     @Test func theMemoryOfALargeMessageIsKept() async throws {
         while MessagePool.shared.count > 0 { _ = MessagePool.shared.take(capacity: 0) }
