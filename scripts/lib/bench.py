@@ -186,6 +186,10 @@ class Bench:
         with self.running("fleet", tags=50_000, rate=250_000, servers=50) as plant:
             self.add("fleet", "250,000/s, 50 servers × 1,000 tags", **plant.measure(self.seconds(20, 8)))
 
+    @staticmethod
+    def connections(count):
+        return "1 connection" if count == 1 else f"{count:,} connections"
+
     def measure_growth(self):
         """The same readings over ever more connections: with each published twice a second, so that there are ever more and
         smaller messages; and with the same messages, so that only the connections are more."""
@@ -195,7 +199,7 @@ class Bench:
             with self.running(f"growth{connections}", tags=TAGS, rate=50_000, servers=connections) as plant:
                 self.add(
                     f"growth_{connections}",
-                    f"50,000/s, {connections:,} connections, each published every 500 ms: {messages:,} messages/s",
+                    f"50,000/s on {self.connections(connections)}, each published every 500 ms: {messages:,} messages/s",
                     **plant.measure(self.seconds(14, 6)),
                 )
         for connections, interval in ((1, 20), (10, 100), (100, 1_000), (1000, 10_000)):
@@ -206,7 +210,7 @@ class Bench:
                 simulator=["--tick", "10"] if interval < 50 else [],
             ) as plant:
                 self.add(
-                    f"messages_{connections}", f"50,000/s, 100 messages/s whatever the connections: {connections:,}",
+                    f"messages_{connections}", f"50,000/s on {self.connections(connections)}, 100 messages/s in all",
                     **plant.measure(self.seconds(span, span)),
                 )
 
