@@ -32,6 +32,15 @@ import Testing
         #expect(looksUntilSilent(watch, count) == SilenceWatch.factor * interval - (interval - 1))
     }
 
+    /// It once copied the entries of all tags for each of them: milliseconds now, minutes then.
+    @Test(.timeLimit(.minutes(1))) func aLookAtManyTagsIsNoMoreThanOneAtEach() {
+        let counts = [UInt64](repeating: 1, count: 200_000)
+        let judged = [Bool](repeating: true, count: counts.count)
+        var watch = SilenceWatch(period: 10)
+        for _ in 0..<3 { watch.look(counts, judged) }
+        #expect(watch.silentCount == 0)
+    }
+
     @Test func theLongestIntervalCounts() {
         var (watch, count) = watch(interval: 1, times: 50)
         for _ in 0..<4 { watch.look([count], [true]) }

@@ -53,7 +53,7 @@ struct SilenceWatch {
         while entries.count < counts.count { entries.append(Entry(count: 0)) }
         silentCount = 0
         for handle in counts.indices {
-            update(&entries[handle], UInt32(truncatingIfNeeded: counts[handle]))
+            Self.update(&entries[handle], UInt32(truncatingIfNeeded: counts[handle]), at: tick)
             guard handle < isJudged.count, isJudged[handle] else {
                 // It begins again when it is there again; what it used to do still holds.
                 entries[handle].heardAt = 0
@@ -68,7 +68,8 @@ struct SilenceWatch {
         }
     }
 
-    private func update(_ entry: inout Entry, _ count: UInt32) {
+    /// Not of the value itself: called on it, it would have its entries, and changing one of them would copy all, for each tag.
+    private static func update(_ entry: inout Entry, _ count: UInt32, at tick: UInt32) {
         if count != entry.count {
             if entry.heardAt > 0 {
                 entry.longest = max(entry.longest, UInt16(clamping: tick - entry.heardAt))
@@ -79,8 +80,8 @@ struct SilenceWatch {
             entry.isSilent = false
             return
         }
-        guard entry.heardAt > 0, entry.intervals >= Self.leastIntervals, entry.history < Int(UInt16.max) else { return }
-        entry.isSilent = Int(tick - entry.heardAt) >= Self.factor * max(1, entry.history)
+        guard entry.heardAt > 0, entry.intervals >= leastIntervals, entry.history < Int(UInt16.max) else { return }
+        entry.isSilent = Int(tick - entry.heardAt) >= factor * max(1, entry.history)
     }
 
     /// The silent tags, the first `limit` by handle.
