@@ -85,12 +85,14 @@ struct ParallelFlushTests {
             try source(sink)
             isLastSent.set()
         }
-        let outcomes = try await (one, two, three)
-        #expect(outcomes.0 == .stored(.init(rows: 100)))
-        #expect(outcomes.1 == .stored(.init(rows: 100)))
-        #expect(outcomes.2 == .stored(.init(rows: 100)))
-        #expect(try await stored(tenant) == "400 400")
-        #expect(try await tenant.writer.readCheckpoint(in: tenant.url, journalID: journal) == 300)
+        let outcomes = [try await one, try await two, try await three]
+        // TimescaleDB has locks of its own, for which a later flush may have made way: then it is not stored, nor what follows.
+        let stored = outcomes.prefix { $0 == .stored(.init(rows: 100)) }.count
+        #expect(outcomes[stored...].allSatisfy { $0 == .outOfTurn })
+        #expect(flavour == .plain ? stored == 3 : stored >= 1, "\(outcomes)")
+        #expect(try await self.stored(tenant) == "\(stored * 100 + 100) \(stored * 100 + 100)")
+        let checkpoint = try await tenant.writer.readCheckpoint(in: tenant.url, journalID: journal)
+        #expect(checkpoint == Int64(stored * 100))
         await tenant.pool.close()
     }
 
