@@ -7,7 +7,9 @@ package import NIOCore
 /// a thousand servers that publish twice a second bring two thousand messages a second, each alone. Where there are few
 /// messages nothing is won and nothing is done: an idle loop, a single connection however fast, and large messages, which are
 /// rare for the readings they hold, never pause. A reading comes at most ``pause`` later than it could; it waits for the
-/// journal's sync and for its flush anyway. No server waits for us meanwhile: each has another request in hand.
+/// journal's sync and for its flush anyway. No server waits for us meanwhile: each has another request in hand. While a
+/// connection is being made there is no pause either: its dozens of steps would each wait for one, on a busy machine for more
+/// than the time it has.
 package struct GatheringRule: Sendable {
     /// How long a loop pauses.
     package static let pause = TimeAmount.milliseconds(5)
@@ -33,6 +35,9 @@ package struct GatheringRule: Sendable {
         hastyUntil = now
     }
 
+    /// Connections that are being made.
+    private var establishing = 0
+
     /// Whether the present turn has had messages.
     var hasMessages: Bool { messages > 0 }
 
@@ -44,6 +49,9 @@ package struct GatheringRule: Sendable {
         messages += 1
         if more || now - previous < Self.calm { hastyUntil = now + Self.calm }
     }
+
+    package mutating func beganEstablishing() { establishing += 1 }
+    package mutating func endedEstablishing() { establishing -= 1 }
 
     /// The loop has done what there was to do.
     /// - Returns: how long to pause before it looks for more; nil: not at all.
@@ -58,6 +66,6 @@ package struct GatheringRule: Sendable {
             windowBegan = now
             inWindow = 0
         }
-        return isDense && now >= hastyUntil && taken < Self.plenty ? Self.pause : nil
+        return isDense && establishing == 0 && now >= hastyUntil && taken < Self.plenty ? Self.pause : nil
     }
 }

@@ -44,6 +44,9 @@ package final class LoopPace: Sendable {
 
     init() {}
 
+    func beganEstablishing() { rule.withLock { $0.beganEstablishing() } }
+    func endedEstablishing() { rule.withLock { $0.endedEstablishing() } }
+
     func received(now: NIODeadline, previous: NIODeadline, more: Bool) {
         rule.withLock { $0.received(now: now, previous: previous, more: more) }
     }

@@ -6,6 +6,8 @@ import OPCUACodec
 extension OPCUAConnection {
     /// Makes the channel and goes down the ladder until a session stands.
     func establish() async throws(OPCUAClientError) {
+        pace?.beganEstablishing()
+        defer { pace?.endedEstablishing() }
         let urls = configuration.endpointURLs
         guard !urls.isEmpty else {
             throw OPCUAClientError(.invalidConfiguration, "the connection has no endpoint URL", isRetryable: false)

@@ -29,6 +29,21 @@ import Testing
         #expect(!second(of: 2).contains(true))
     }
 
+    /// A thousand connections at once: every step of those that were still to be made waited for the messages of those that were.
+    @Test func nothingGathersWhileAConnectionIsBeingMade() {
+        var rule = GatheringRule(now: Self.start)
+        let pauses = (0..<2_000).map { number in
+            let now = Self.start + .milliseconds(Int64(number))
+            if number == 500 { rule.beganEstablishing() }
+            if number == 1_500 { rule.endedEstablishing() }
+            rule.received(now: now, previous: now - .seconds(1), more: false)
+            return rule.turnEnded(now: now) != nil
+        }
+        #expect(pauses[400..<500].allSatisfy { $0 })
+        #expect(!pauses[500..<1_500].contains(true))
+        #expect(pauses[1_500...].allSatisfy { $0 })
+    }
+
     @Test func aFastConnectionDoesNotWait() {
         #expect(!second(of: 1_000, interval: .milliseconds(1)).contains(true))
     }
