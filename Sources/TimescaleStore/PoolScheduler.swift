@@ -167,7 +167,8 @@ struct PoolScheduler {
         refill(now)
         var actions: [Action] = []
         var passedOver = 0
-        while passedOver < rotation.count {
+        // Without a free slot nobody can start: not to be found out for each of a thousand databases.
+        while passedOver < rotation.count, hasFreeSlot {
             let url = rotation[0]
             guard let choice = choose(url, now) else {
                 rotation.append(rotation.removeFirst())
@@ -262,6 +263,10 @@ struct PoolScheduler {
             guard database.connecting < bound else { return nil }
         }
         return (index, slot, true)
+    }
+
+    private var hasFreeSlot: Bool {
+        slots.contains { if case .busy = $0 { false } else { true } }
     }
 
     private func hasShare(_ kind: ConnectionPool.Kind) -> Bool { busyByKind[kind, default: 0] < limits.share(of: kind) }
