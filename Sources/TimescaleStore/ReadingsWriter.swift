@@ -25,6 +25,10 @@ package struct ReadingsWriter: Sendable {
         package var sharing = Sharing.alone
         /// The flush's place among flushes made at the same time; nil for one made alone.
         package var turn: FlushTurn?
+        /// Asked once, when a connection is there: where the flush ends instead, at or behind its `position`. Where a thousand databases
+        /// share twenty connections the wait for one is long, and what has come meanwhile need not wait for the next. Not asked for a
+        /// flush that follows another one. Called on the database thread.
+        package var lateEnd: (@Sendable () -> Int64)?
         /// Waiting for a connection, connecting and storing together.
         package var timeout: Duration = .seconds(120)
 
@@ -172,6 +176,7 @@ package struct ReadingsWriter: Sendable {
     ) async throws(StoreError) -> Outcome {
         let capabilities = capabilities
         return try await pool.withConnection(to: url, for: .writer, timeout: options.timeout) { connection in
+            let position = options.lateEnd?() ?? position
             var compress = ""
             if options.directCompress, !options.sharing.isChecked {
                 compress = try capabilities.of(connection).directCompressSettings(rowCount: options.rowCountHint)

@@ -125,6 +125,45 @@ struct ReadingsWriterTests {
         await tenant.pool.close()
     }
 
+    /// Where a flush ends is settled when it has its connection: what came while it waited goes with it.
+    @Test func aFlushTakesWhatCameWhileItWaitedForAConnection() async throws {
+        let tenant = try await TestTenant(.plain, connections: 1)
+        let (pool, url, writer) = (tenant.pool, tenant.url, tenant.writer)
+        let journal = UUID()
+        _ = try await writer.prepareCheckpoint(in: url, journalID: journal, startingAt: 0)
+        // The only connection is away until told.
+        let isReleased = Mutex(false)
+        async let holder: Void = pool.withConnection(to: url, for: .admin) { _ in
+            while !isReleased.withLock({ $0 }) { usleep(1000) }
+        }
+        while pool.statistics.busy == 0 { await Task.yield() }
+        let end = Mutex(Int64(10))
+        var options = ReadingsWriter.Options()
+        options.lateEnd = { end.withLock { $0 } }
+        let early = batch(3)
+        let all = batch(7)
+        async let outcome = writer.store(
+            in: url,
+            journalID: journal,
+            from: 0,
+            to: 10,
+            options: options,
+            rows: { sink in try (end.withLock { $0 } == 10 ? early : all).source()(sink) }
+        )
+        while pool.statistics.waiting == 0 { await Task.yield() }
+        end.withLock { $0 = 25 }
+        isReleased.withLock { $0 = true }
+        #expect(try await outcome == .stored(.init(rows: 7)))
+        try await holder
+        #expect(try await writer.readCheckpoint(in: url, journalID: journal) == 25)
+        // The repetition that knows of less finds all of it stored.
+        #expect(
+            try await writer.store(in: url, journalID: journal, from: 0, to: 10, rows: early.source())
+                == .alreadyStored(position: 25)
+        )
+        await pool.close()
+    }
+
     @Test func anErrorOfTheSourceStoresNothing() async throws {
         struct Broken: Error {}
         let tenant = try await TestTenant(.plain)

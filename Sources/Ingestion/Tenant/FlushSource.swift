@@ -1,4 +1,5 @@
 import Journal
+import NIOCore
 import Synchronization
 import TimescaleStore
 
@@ -6,9 +7,10 @@ import TimescaleStore
 final class FlushSource: Sendable {
     private let journal: TenantJournal
     private let from: JournalPosition
-    private let to: JournalPosition
 
     private struct State {
+        var end: JournalPosition
+        var began = NIODeadline.now()
         /// Timestamps of some rows, microseconds since 1970, and for how many rows each stands.
         var samples: [(microseconds: Int64, rows: Int)] = []
         var damage: [Damage] = []
@@ -21,7 +23,7 @@ final class FlushSource: Sendable {
         var until: Int64?
     }
 
-    private let state = Mutex(State())
+    private let state: Mutex<State>
 
     /// One row in so many is looked at for the delay.
     private static let sampling = 16
@@ -29,12 +31,30 @@ final class FlushSource: Sendable {
     init(journal: TenantJournal, from: JournalPosition, to: JournalPosition) {
         self.journal = journal
         self.from = from
-        self.to = to
+        state = Mutex(State(end: to))
+    }
+
+    /// Where the rows end.
+    var end: JournalPosition { state.withLock { $0.end } }
+
+    /// When it was settled where they end: what came later is for another flush.
+    var began: NIODeadline { state.withLock { $0.began } }
+
+    /// Takes as many more rows as have come meanwhile, `maximumRows` at most, unless `mayTake` says no, which is asked after that.
+    func extend(maximumRows: Int, mayTake: () -> Bool) {
+        // The shortest run there is may be longer than no rows.
+        let found = maximumRows > 0 ? journal.flushBoundary(from: end, maximumRows: maximumRows).end : end
+        let takes = mayTake()
+        state.withLock { state in
+            state.began = .now()
+            if takes { state.end = max(state.end, found) }
+        }
     }
 
     /// Hands all rows to `sink`. Damaged parts of the journal are passed over and remembered. May be called again.
     func read(_ sink: (UnsafeRawBufferPointer) throws -> Void) throws {
-        var state = State()
+        var state = state.withLock { State(end: $0.end, began: $0.began) }
+        let to = state.end
         let reader = journal.makeReader()
         var position = from
         var latest: Int64?

@@ -12,7 +12,6 @@ extension TenantWriter {
         var part: FlushPlan.Part
         var source: FlushSource
         var options: ReadingsWriter.Options
-        var began: ContinuousClock.Instant
         /// Beside one before it.
         var isParallel: Bool
     }
@@ -48,20 +47,20 @@ extension TenantWriter {
         if schedule.failures > failures { return }
         switch results[settled] {
         case .failure(let error) where settled == 0:
-            await retry(first, after: error, began: began, leavesRest: flushes.count > 1)
+            await retry(first, after: error, leavesRest: flushes.count > 1)
         case .failure(let error):
             // Its rows are the first of the next flush; what is wrong shows then.
             logger.debug("a further COPY stream stored nothing", metadata: ["error": "\(error)"])
-            if error.code == .outcomeUnknown { unknownEnds.insert(flushes[settled].part.end) }
+            if error.code == .outcomeUnknown { unknownEnds.insert(flushes[settled].source.end) }
             singleUntil = .now() + Self.singlePause
             fallthrough
         default:
-            schedule.succeeded(began: began, ended: .now(), leavesRest: settled < flushes.count)
+            schedule.succeeded(began: first.source.began, ended: .now(), leavesRest: settled < flushes.count)
         }
     }
 
     /// A flush that failed and did not follow another one.
-    private func retry(_ flush: Flush, after error: StoreError, began: NIODeadline, leavesRest: Bool) async {
+    private func retry(_ flush: Flush, after error: StoreError, leavesRest: Bool) async {
         var flush = flush
         flush.options.turn = nil
         do throws(StoreError) {
@@ -71,18 +70,18 @@ extension TenantWriter {
                 in: url,
                 journalID: journal.journalID,
                 from: flush.part.from.rawValue,
-                to: flush.part.end.rawValue,
+                to: flush.source.end.rawValue,
                 options: flush.options,
                 connectionID: connectionOfTag,
                 rows: { [source = flush.source] in try source.read($0) }
             )
             _ = await settle(outcome, flush)
-            schedule.succeeded(began: began, ended: .now(), leavesRest: leavesRest)
+            schedule.succeeded(began: flush.source.began, ended: .now(), leavesRest: leavesRest)
         } catch {
             journal.makeReader().release()
             // The leases ran out just now: the same again, checked.
             if error.code == .cancelled || error.code == .fenced { return }
-            if error.code == .outcomeUnknown { unknownEnds.insert(flush.part.end) }
+            if error.code == .outcomeUnknown { unknownEnds.insert(flush.source.end) }
             failed(error)
         }
     }
@@ -107,7 +106,6 @@ extension TenantWriter {
             let found = journal.flushBoundary(from: position, maximumRows: rows)
             return (found.end, found.rows)
         }
-        let began = ContinuousClock.now
         let isBehind = schedule.isBehind(rowsLeft: waiting - plan.rows, of: plan.rows)
         var flushes: [Flush] = []
         for part in plan.parts {
@@ -120,12 +118,21 @@ extension TenantWriter {
                 if options.sharing.isChecked { break }
                 options.turn = FlushTurn(after: flushes.last?.options.turn)
             }
+            let source = FlushSource(journal: journal, from: part.from, to: part.end)
+            if plan.parts.count == 1, !options.sharing.isChecked {
+                let room = settings.catchUpRows - part.rows
+                options.lateEnd = { [checks, journal] in
+                    source.extend(maximumRows: room) {
+                        !checks.sharing(from: part.from, journalEnd: journal.endPosition).isChecked
+                    }
+                    return source.end.rawValue
+                }
+            }
             flushes.append(
                 Flush(
                     part: part,
-                    source: FlushSource(journal: journal, from: part.from, to: part.end),
+                    source: source,
                     options: options,
-                    began: began,
                     isParallel: !flushes.isEmpty
                 )
             )
@@ -174,14 +181,14 @@ extension TenantWriter {
     /// - Returns: whether the rows are in the database, so that what follows them may be settled too.
     private func settle(_ outcome: ReadingsWriter.Outcome, _ flush: Flush) async -> Bool {
         var isStored = true
-        let end = flush.part.end
+        let end = flush.source.end
         switch outcome {
         case .outOfTurn:
             return false
         case .stored(let stored):
             self.committed = end
             journal.forget(upTo: end)
-            let duration = ContinuousClock.now - flush.began
+            let duration = Duration.nanoseconds((NIODeadline.now() - flush.source.began).nanoseconds)
             metrics.stored(
                 stored,
                 isChecked: flush.options.sharing.isChecked,
