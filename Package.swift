@@ -19,7 +19,7 @@ let lifecycle: Target.Dependency = .product(name: "ServiceLifecycle", package: "
 let signals: Target.Dependency = .product(name: "UnixSignals", package: "swift-service-lifecycle")
 let argumentParser: Target.Dependency = .product(name: "ArgumentParser", package: "swift-argument-parser")
 let configuration: Target.Dependency = .product(name: "Configuration", package: "swift-configuration")
-let collections: Target.Dependency = .product(name: "Collections", package: "swift-collections")
+let deque: Target.Dependency = .product(name: "DequeModule", package: "swift-collections")
 let system: Target.Dependency = .product(name: "SystemPackage", package: "swift-system")
 
 let package = Package(
@@ -54,20 +54,20 @@ let package = Package(
         .target(name: "OPCUASecurity", dependencies: ["COpenSSL", "OPCUACodec"], swiftSettings: settings),
         .target(
             name: "OPCUAClient",
-            dependencies: ["OPCUACodec", "OPCUASecurity", nioCore, nioPosix, logging, collections],
+            dependencies: ["OPCUACodec", "OPCUASecurity", nioCore, nioPosix, logging],
             swiftSettings: settings
         ),
         .target(name: "Journal", dependencies: ["CChecksum", system], swiftSettings: settings),
         .target(
             name: "TimescaleStore",
-            dependencies: ["CLibPQ", logging, collections],
+            dependencies: ["CLibPQ", logging, deque],
             swiftSettings: settings
         ),
         .target(
             name: "Ingestion",
             dependencies: [
                 "Metrics", "OPCUACodec", "OPCUASecurity", "OPCUAClient", "Journal", "TimescaleStore",
-                nioCore, nioPosix, logging, lifecycle, collections,
+                nioCore, nioPosix, logging, lifecycle,
             ],
             swiftSettings: settings
         ),

@@ -22,12 +22,16 @@ package final class ConnectionPool: Sendable {
         package var idleTimeout: Duration = .seconds(60)
         /// TCP, TLS and start-up of one connection.
         package var connectTimeout: Duration = .seconds(10)
-        /// New connections a second, once as many as the pool holds have been opened.
-        package var connectsPerSecond = 100
+        /// New connections a second, once as many have been opened at once. With more databases than connections it is this
+        /// that says how often each is written to; a connect takes some 15 ms of processor at both ends together.
+        package var connectsPerSecond: Int
         package var firstBackOff: Duration = .milliseconds(250)
         package var longestBackOff: Duration = .seconds(60)
 
-        package init(maxConnections: Int = 20) { self.maxConnections = max(1, maxConnections) }
+        package init(maxConnections: Int = 20) {
+            self.maxConnections = max(1, maxConnections)
+            connectsPerSecond = max(20, 5 * self.maxConnections)
+        }
 
         var perDatabase: Int { max(min(2, maxConnections), maxConnections / 2) }
         var connectingPerDatabase: Int { max(1, maxConnections / 4) }
@@ -255,7 +259,7 @@ package final class ConnectionPool: Sendable {
     func connected(_ index: Int, to url: DatabaseURL) {
         perform(
             state.withLock { state in
-                state.scheduler.connected(slot: index)
+                state.scheduler.connected(slot: index, now: .now)
                 state.scheduler.proven(url)
                 return state.scheduler.assign(now: .now)
             }

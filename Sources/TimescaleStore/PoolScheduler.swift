@@ -1,6 +1,10 @@
+internal import DequeModule
+
 /// Who gets which database connection next: the pool's decisions as a value, without threads, clocks or sockets.
 ///
-/// - Databases with waiting jobs take turns (round robin); within a database, jobs go in order of arrival.
+/// - Databases with waiting jobs take turns (round robin); within a database, jobs go in order of arrival. A turn is worth
+///   what it costs to connect, some 15 ms of processor at both ends: the jobs of a database follow each other on its connection for half
+///   a second before another database gets that.
 /// - Interactive queries, writers and administration each have a share no other kind can take away completely.
 /// - One database gets at most half of the connections (at least two), and at most a quarter of them may be connecting to
 ///   it; while its last connect failed, one at a time, and all failing databases together a quarter of the pool.
@@ -26,14 +30,16 @@ struct PoolScheduler {
         case closeIdle(slot: Int)
     }
 
+    /// `turn`: when the connection was opened, or when it last became free while no other database waited.
     private enum Slot {
         case empty
-        case idle(DatabaseURL, since: Instant)
-        case busy(DatabaseURL, ConnectionPool.Kind, connecting: Bool)
+        case idle(DatabaseURL, since: Instant, turn: Instant)
+        case busy(DatabaseURL, ConnectionPool.Kind, connecting: Bool, turn: Instant)
     }
 
     private struct Database {
         var waiting: [Ticket] = []
+        var isInRotation = false
         var active = 0
         var connecting = 0
         var isProven = false
@@ -42,6 +48,14 @@ struct PoolScheduler {
         var lastError: StoreError?
         var lastUsed: Instant
     }
+
+    /// So long jobs of the same database go first on a connection.
+    static let turn: Duration = .milliseconds(500)
+    /// So long a connection waits for the next job of its database before another database gets it: whoever has several things
+    /// to do asks for them one after the other.
+    static let linger: Duration = .milliseconds(20)
+    /// Deadlines are looked at as often.
+    private static let lookout: Duration = .milliseconds(250)
 
     let limits: ConnectionPool.Limits
     private(set) var waitingCount = 0
@@ -52,18 +66,20 @@ struct PoolScheduler {
     private(set) var started: UInt64 = 0
     private var slots: [Slot]
     private var databases: [DatabaseURL: Database] = [:]
-    /// Databases with waiting jobs, next turn first.
-    private var rotation: [DatabaseURL] = []
+    /// Databases with waiting jobs, next turn first, and some whose jobs were withdrawn.
+    private var rotation: Deque<DatabaseURL> = []
     private var busyByKind: [ConnectionPool.Kind: Int] = [:]
     private var failingConnects = 0
     private var connectTokens: Double
     private var tokensAt: Instant
+    private var lookedAt: Instant
 
     init(limits: ConnectionPool.Limits, now: Instant) {
         self.limits = limits
         slots = Array(repeating: .empty, count: limits.maxConnections)
         connectTokens = Double(max(limits.maxConnections, limits.connectsPerSecond))
         tokensAt = now
+        lookedAt = now
     }
 
     var idleCount: Int {
@@ -107,7 +123,10 @@ struct PoolScheduler {
                 )
             ]
         }
-        if database.waiting.isEmpty { rotation.append(url) }
+        if !database.isInRotation {
+            database.isInRotation = true
+            rotation.append(url)
+        }
         database.waiting.append(ticket)
         waitingCount += 1
         return []
@@ -118,19 +137,18 @@ struct PoolScheduler {
         guard let index = databases[url]?.waiting.firstIndex(where: { $0.id == id }) else { return false }
         databases[url]?.waiting.remove(at: index)
         waitingCount -= 1
-        dropFromRotationIfDone(url)
         return true
     }
 
-    mutating func connected(slot: Int) {
-        guard case .busy(let url, let kind, connecting: true) = slots[slot] else { return }
-        slots[slot] = .busy(url, kind, connecting: false)
+    mutating func connected(slot: Int, now: Instant) {
+        guard case .busy(let url, let kind, connecting: true, _) = slots[slot] else { return }
+        slots[slot] = .busy(url, kind, connecting: false, turn: now)
         settleConnect(url, failed: nil)
     }
 
     /// The connect of a slot failed. `blame` is false when the caller gave up before the database had its chance.
     mutating func connectFailed(slot: Int, error: StoreError, blame: Bool, jitter: Double, now: Instant) -> [Action] {
-        guard case .busy(let url, let kind, connecting: true) = slots[slot] else { return [] }
+        guard case .busy(let url, let kind, connecting: true, _) = slots[slot] else { return [] }
         // The database may have no room for more than it has given.
         let blame = blame && kind != .parallelWriter
         settleConnect(url, failed: blame ? error : nil)
@@ -151,57 +169,86 @@ struct PoolScheduler {
         waitingCount -= database.waiting.count
         database.waiting = []
         databases[url] = database
-        dropFromRotationIfDone(url)
         return actions
     }
 
     mutating func finished(slot: Int, isUsable: Bool, now: Instant) {
-        guard case .busy(let url, let kind, connecting: false) = slots[slot] else { return }
+        guard case .busy(let url, let kind, connecting: false, let turn) = slots[slot] else { return }
         leave(url, kind)
         databases[url]?.lastUsed = now
-        slots[slot] = isUsable ? .idle(url, since: now) : .empty
+        let othersWait = waitingCount > (databases[url]?.waiting.count ?? 0)
+        slots[slot] = isUsable ? .idle(url, since: now, turn: othersWait ? turn : now) : .empty
     }
 
     /// Hands out everything that can start now. Call after every event.
     mutating func assign(now: Instant) -> [Action] {
         refill(now)
         var actions: [Action] = []
-        var passedOver = 0
-        // Without a free slot nobody can start: not to be found out for each of a thousand databases.
-        while passedOver < rotation.count, hasFreeSlot {
-            let url = rotation[0]
-            guard let choice = choose(url, now) else {
-                rotation.append(rotation.removeFirst())
-                passedOver += 1
+        guard waitingCount > 0 else { return actions }
+        for index in slots.indices {
+            guard case .idle(let url, _, let turn) = slots[index], turn + Self.turn > now || connectTokens < 1 else {
                 continue
             }
-            passedOver = 0
-            rotation.removeFirst()
-            guard var database = databases[url] else { continue }
-            let ticket = database.waiting.remove(at: choice.index)
-            waitingCount -= 1
-            database.active += 1
-            started += 1
-            waited += ticket.arrived.duration(to: now)
-            if choice.connect {
-                connects += 1
-                connectTokens -= 1
-                database.connecting += 1
-                if database.failures > 0 { failingConnects += 1 }
-                if case .idle = slots[choice.slot] { evictions += 1 }
+            guard let job = next(of: url) else { continue }
+            if let place = rotation.firstIndex(of: url) { giveUpPlace(place, of: url) }
+            actions.append(start(job, of: url, on: index, connects: false))
+        }
+        var index = 0
+        // Without a connection that may be opened nobody can start: not to be found out for each of a thousand databases.
+        while index < rotation.count, connectTokens >= 1, let free = placeForNew(now) {
+            let url = rotation[index]
+            guard let database = databases[url], !database.waiting.isEmpty else {
+                giveUpPlace(index, of: url)
+                continue
             }
-            busyByKind[ticket.kind, default: 0] += 1
-            slots[choice.slot] = .busy(url, ticket.kind, connecting: choice.connect)
-            if !database.waiting.isEmpty { rotation.append(url) }
-            databases[url] = database
-            actions.append(.start(ticket.id, slot: choice.slot, database: url, connect: choice.connect))
+            // Who may not start now keeps its place.
+            guard let job = next(of: url), let place = place(for: url, job, free) else {
+                index += 1
+                continue
+            }
+            giveUpPlace(index, of: url)
+            actions.append(start(job, of: url, on: place.slot, connects: place.connects))
         }
         return actions
+    }
+
+    /// A database that gets a connection goes to the end of the rotation, or out of it when it has one job at most.
+    private mutating func giveUpPlace(_ index: Int, of url: DatabaseURL) {
+        rotation.remove(at: index)
+        let isInRotation = databases[url].map { $0.waiting.count > 1 } ?? false
+        if isInRotation { rotation.append(url) }
+        databases[url]?.isInRotation = isInRotation
+    }
+
+    private mutating func start(_ job: Int, of url: DatabaseURL, on slot: Int, connects: Bool) -> Action {
+        var database = databases[url] ?? Database(lastUsed: tokensAt)
+        let ticket = database.waiting.remove(at: job)
+        let now = tokensAt
+        waitingCount -= 1
+        database.active += 1
+        started += 1
+        waited += ticket.arrived.duration(to: now)
+        var turn = now
+        if connects {
+            self.connects += 1
+            connectTokens -= 1
+            database.connecting += 1
+            if database.failures > 0 { failingConnects += 1 }
+            if case .idle = slots[slot] { evictions += 1 }
+        } else if case .idle(_, _, let began) = slots[slot] {
+            turn = began
+        }
+        busyByKind[ticket.kind, default: 0] += 1
+        slots[slot] = .busy(url, ticket.kind, connecting: connects, turn: turn)
+        databases[url] = database
+        return .start(ticket.id, slot: slot, database: url, connect: connects)
     }
 
     /// Jobs whose deadline passed while they waited, connections idle for too long, databases long forgotten.
     mutating func tick(now: Instant) -> [Action] {
         var actions: [Action] = []
+        guard lookedAt + Self.lookout <= now else { return actions }
+        lookedAt = now
         for (url, database) in databases {
             let late = database.waiting.filter { $0.deadline.map { $0 <= now } ?? false }
             for ticket in late {
@@ -210,12 +257,12 @@ struct PoolScheduler {
                     .fail(ticket.id, StoreError(.timeout, "no connection to \(url) became free before the deadline"))
                 )
             }
-            if database.active == 0, database.waiting.isEmpty, database.lastUsed + .seconds(600) < now {
+            if database.active == 0, !database.isInRotation, database.lastUsed + .seconds(600) < now {
                 databases[url] = nil
             }
         }
         for (index, slot) in slots.enumerated() {
-            if case .idle(_, let since) = slot, since + limits.idleTimeout <= now {
+            if case .idle(_, let since, _) = slot, since + limits.idleTimeout <= now {
                 slots[index] = .empty
                 actions.append(.closeIdle(slot: index))
             }
@@ -226,7 +273,10 @@ struct PoolScheduler {
     /// Every waiting job, taken out: the pool closes.
     mutating func drainQueue() -> [JobID] {
         let ids = databases.values.flatMap { $0.waiting.map(\.id) }
-        for url in databases.keys { databases[url]?.waiting = [] }
+        for url in databases.keys {
+            databases[url]?.waiting = []
+            databases[url]?.isInRotation = false
+        }
         rotation = []
         waitingCount = 0
         return ids
@@ -234,39 +284,51 @@ struct PoolScheduler {
 
     /// When ``tick(now:)`` and ``assign(now:)`` are due without any other event.
     func nextTick(now: Instant) -> Instant? {
-        if waitingCount > 0 { return now + (connectTokens < 1 ? .milliseconds(10) : .milliseconds(250)) }
+        if waitingCount > 0 {
+            return now + (connectTokens < 1 || idleCount > 0 ? .milliseconds(10) : Self.lookout)
+        }
         return idleCount > 0 ? now + min(limits.idleTimeout, .seconds(5)) : nil
     }
 
     // MARK: Choosing
 
-    private func choose(_ url: DatabaseURL, _ now: Instant) -> (index: Int, slot: Int, connect: Bool)? {
+    /// Which of a database's waiting jobs is the next that may run; nil when none may.
+    private func next(of url: DatabaseURL) -> Int? {
         guard let database = databases[url], database.active < limits.perDatabase else { return nil }
-        guard let index = database.waiting.firstIndex(where: { hasShare($0.kind) }) else { return nil }
-        var empty: Int?
+        return database.waiting.firstIndex { hasShare($0.kind) }
+    }
+
+    /// A place for a new connection: an empty one, or that of the connection which is idle for longest.
+    private func placeForNew(_ now: Instant) -> (slot: Int, evicts: Bool)? {
         var oldest: (slot: Int, since: Instant)?
         for (slot, state) in slots.enumerated() {
             switch state {
-            case .idle(url, _): return (index, slot, false)
-            case .idle(_, let since):
-                if oldest.map({ since < $0.since }) ?? true { oldest = (slot, since) }
-            case .empty: if empty == nil { empty = slot }
+            case .empty: return (slot, false)
+            case .idle(_, let since, _):
+                if since + Self.linger <= now, oldest.map({ since < $0.since }) ?? true { oldest = (slot, since) }
             case .busy: break
             }
         }
-        let mayEvict = database.waiting[index].kind != .parallelWriter
-        guard let slot = empty ?? (mayEvict ? oldest?.slot : nil), connectTokens >= 1 else { return nil }
+        return oldest.map { ($0.slot, true) }
+    }
+
+    private func place(
+        for url: DatabaseURL,
+        _ job: Int,
+        _ free: (slot: Int, evicts: Bool)
+    ) -> (slot: Int, connects: Bool)? {
+        guard let database = databases[url] else { return nil }
+        for (slot, state) in slots.enumerated() {
+            if case .idle(url, _, _) = state { return (slot, false) }
+        }
+        if free.evicts, database.waiting[job].kind == .parallelWriter { return nil }
         if database.failures > 0 {
             guard database.connecting == 0, failingConnects < limits.connectingPerDatabase else { return nil }
         } else {
             let bound = database.isProven ? limits.connectingPerDatabase : 1
             guard database.connecting < bound else { return nil }
         }
-        return (index, slot, true)
-    }
-
-    private var hasFreeSlot: Bool {
-        slots.contains { if case .busy = $0 { false } else { true } }
+        return (free.slot, true)
     }
 
     private func hasShare(_ kind: ConnectionPool.Kind) -> Bool { busyByKind[kind, default: 0] < limits.share(of: kind) }
@@ -292,10 +354,6 @@ struct PoolScheduler {
     private mutating func leave(_ url: DatabaseURL, _ kind: ConnectionPool.Kind) {
         databases[url]?.active -= 1
         busyByKind[kind, default: 0] -= 1
-    }
-
-    private mutating func dropFromRotationIfDone(_ url: DatabaseURL) {
-        if databases[url]?.waiting.isEmpty ?? true { rotation.removeAll { $0 == url } }
     }
 
     private mutating func refill(_ now: Instant) {

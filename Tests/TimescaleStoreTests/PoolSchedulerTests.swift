@@ -27,7 +27,7 @@ import Testing
             switch action {
             case .start(id, let slot, _, let connects):
                 if connects {
-                    scheduler.connected(slot: slot)
+                    scheduler.connected(slot: slot, now: start)
                     scheduler.proven(url)
                 }
                 return slot
@@ -74,8 +74,9 @@ import Testing
         #expect(throws: StoreError.self) { try submit(&pool, 3, .parallelWriter, mine) }
         #expect(pool.evictions == 0)
         #expect(pool.idleCount == 1)
-        // A writer may.
-        #expect(try submit(&pool, 4, .writer, mine) != nil)
+        // A writer may, once the connection has waited for its own database a little.
+        #expect(try submit(&pool, 4, .writer, mine) == nil)
+        #expect(started(pool.assign(now: start + PoolScheduler.linger)) == [4: true])
         #expect(pool.evictions == 1)
     }
 
@@ -95,5 +96,135 @@ import Testing
         var pool = scheduler(1)
         #expect(throws: StoreError.self) { try submit(&pool, 1, .parallelWriter, mine) }
         #expect(try submit(&pool, 2, .writer, mine) != nil)
+    }
+
+    // MARK: More databases than connections
+
+    /// Jobs that got a connection, and whether they had to open it.
+    private func started(_ actions: [PoolScheduler.Action]) -> [UInt64: Bool] {
+        var found: [UInt64: Bool] = [:]
+        for case .start(let id, _, _, let connects) in actions { found[id] = connects }
+        return found
+    }
+
+    private func connect(_ pool: inout PoolScheduler, _ url: DatabaseURL, now: ContinuousClock.Instant) {
+        pool.connected(slot: 0, now: now)
+        pool.proven(url)
+    }
+
+    @Test func theJobsOfADatabaseFollowEachOtherOnItsConnection() {
+        var pool = scheduler(1)
+        #expect(started(pool.submit(ticket(1, .writer), for: mine, now: start)) == [1: true])
+        connect(&pool, mine, now: start)
+        #expect(pool.submit(ticket(2, .writer), for: other, now: start).isEmpty)
+        #expect(pool.submit(ticket(3, .writer), for: mine, now: start).isEmpty)
+        pool.finished(slot: 0, isUsable: true, now: start + .milliseconds(100))
+        // The other one came first, but would have to connect.
+        #expect(started(pool.assign(now: start + .milliseconds(100))) == [3: false])
+        #expect(pool.submit(ticket(4, .writer), for: mine, now: start).isEmpty)
+        let later = start + PoolScheduler.turn
+        pool.finished(slot: 0, isUsable: true, now: later)
+        // Its turn is over.
+        #expect(pool.assign(now: later).isEmpty, "the connection is not taken away at once")
+        #expect(started(pool.assign(now: later + PoolScheduler.linger)) == [2: true])
+        #expect(pool.evictions == 1)
+        #expect(pool.waitingCount == 1)
+    }
+
+    /// What a database's next job comes for, shortly after the last one, is its connection.
+    @Test func aConnectionWaitsALittleForTheNextJobOfItsDatabase() {
+        var pool = scheduler(1)
+        _ = pool.submit(ticket(1, .writer), for: mine, now: start)
+        connect(&pool, mine, now: start)
+        _ = pool.submit(ticket(2, .writer), for: other, now: start)
+        pool.finished(slot: 0, isUsable: true, now: start)
+        #expect(pool.assign(now: start).isEmpty)
+        #expect(pool.nextTick(now: start).map { $0 <= start + PoolScheduler.linger } == true)
+        let soon = start + .milliseconds(5)
+        #expect(started(pool.submit(ticket(3, .writer), for: mine, now: soon)) == [3: false])
+        pool.finished(slot: 0, isUsable: true, now: soon)
+        #expect(started(pool.assign(now: soon + PoolScheduler.linger)) == [2: true])
+    }
+
+    /// Many databases share what connects there may be in a second, in the order in which they asked.
+    @Test func connectsAreBoundedAndGoInTurn() throws {
+        var pool = scheduler(4)
+        let urls = try (0..<300).map { try DatabaseURL("postgresql://a@localhost/d\($0)") }
+        var now = start
+        var slots: [Int: DatabaseURL] = [:]
+        var order: [UInt64] = []
+        func take(_ actions: [PoolScheduler.Action]) {
+            for case .start(let id, let slot, let url, true) in actions {
+                order.append(id)
+                slots[slot] = url
+            }
+        }
+        for (number, url) in urls.enumerated() {
+            take(pool.submit(ticket(UInt64(number), .writer), for: url, now: now))
+        }
+        while order.count < urls.count, now < start + .seconds(600) {
+            now += .milliseconds(10)
+            for (slot, url) in slots {
+                pool.connected(slot: slot, now: now)
+                pool.proven(url)
+                pool.finished(slot: slot, isUsable: true, now: now)
+            }
+            slots = [:]
+            take(pool.assign(now: now))
+        }
+        #expect(order == (0..<300).map(UInt64.init))
+        // Twenty a second for four connections, after a first twenty.
+        let seconds = start.duration(to: now) / .seconds(1)
+        #expect((13...16).contains(seconds), "\(seconds) s")
+        #expect(pool.evictions == 296)
+    }
+
+    /// Whose kind of work has all the connections it may have waits for its turn without losing it.
+    @Test func whoIsPassedOverKeepsItsPlace() throws {
+        var pool = scheduler(4)
+        let urls = try (0..<8).map { try DatabaseURL("postgresql://a@localhost/d\($0)") }
+        var now = start
+        // Administration may have one of four connections.
+        #expect(started(pool.submit(ticket(0, .admin), for: urls[0], now: now)) == [0: true])
+        pool.connected(slot: 0, now: now)
+        pool.proven(urls[0])
+        #expect(started(pool.submit(ticket(1, .admin), for: urls[1], now: now)).isEmpty)
+        // Others come later, and go first meanwhile.
+        for id in 2..<5 {
+            #expect(started(pool.submit(ticket(UInt64(id), .writer), for: urls[id], now: now)) == [UInt64(id): true])
+        }
+        for id in 5..<8 {
+            #expect(started(pool.submit(ticket(UInt64(id), .writer), for: urls[id], now: now)).isEmpty)
+        }
+        pool.finished(slot: 0, isUsable: true, now: now)
+        now += .seconds(1)
+        // One connection is free: the first that waits gets it.
+        #expect(started(pool.assign(now: now)) == [1: true])
+    }
+
+    /// While no connection may be opened, those that are open are used.
+    @Test func withoutAConnectToSpendADatabaseGoesOnBeyondItsTurn() {
+        var pool = scheduler(1)
+        var now = start
+        _ = pool.submit(ticket(0, .writer), for: mine, now: now)
+        connect(&pool, mine, now: now)
+        // Spend what there is: twenty of the first second.
+        var id: UInt64 = 1
+        var urls = [other, mine]
+        for _ in 0..<19 {
+            _ = pool.submit(ticket(id, .writer), for: urls[0], now: now)
+            pool.finished(slot: 0, isUsable: true, now: now)
+            #expect(started(pool.assign(now: now + PoolScheduler.linger)) == [id: true])
+            connect(&pool, urls[0], now: now)
+            urls.reverse()
+            id += 1
+        }
+        _ = pool.submit(ticket(98, .writer), for: urls[0], now: now)
+        _ = pool.submit(ticket(99, .writer), for: urls[1], now: now)
+        // Half a second brings ten more: as many as the pool may hold, less than one is left only at once.
+        now += .milliseconds(20)
+        pool.finished(slot: 0, isUsable: true, now: now)
+        let actions = started(pool.assign(now: now))
+        #expect(actions == [99: false])
     }
 }
