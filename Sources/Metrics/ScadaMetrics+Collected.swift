@@ -97,6 +97,22 @@ extension ScadaMetrics {
             "Connections to PostgreSQL over all databases together, by state; at most DB_MAX_CONNECTIONS.",
             labels: ["state"]
         )
+        package static let databaseConnects = MetricName(
+            "scada_db_connects_total",
+            "Connections to PostgreSQL opened. With more databases than connections, each flush of some of them opens one."
+        )
+        package static let databaseWaiting = MetricName(
+            "scada_db_waiting",
+            "Flushes, queries and other work that wait for a connection to PostgreSQL now."
+        )
+        package static let databaseJobs = MetricName(
+            "scada_db_jobs_total",
+            "Flushes, queries and other work that got a connection to PostgreSQL."
+        )
+        package static let databaseWait = MetricName(
+            "scada_db_wait_seconds_total",
+            "Time that flushes, queries and other work waited for a connection to PostgreSQL, all together."
+        )
         package static let buildInfo = MetricName(
             "scada_build_info",
             "Version of the daemon and of the Swift compiler.",

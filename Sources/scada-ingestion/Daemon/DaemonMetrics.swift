@@ -20,12 +20,7 @@ struct DaemonMetrics: Sendable {
         registerTenants(registry)
         registerConnections(registry)
         registerReplicas(registry)
-        let pool = pool
-        registry.collector(ScadaMetrics.Collected.databaseConnections, .gauge) { writer in
-            let figures = pool.statistics
-            writer.sample(["busy"], UInt64(figures.busy))
-            writer.sample(["idle"], UInt64(figures.idle))
-        }
+        registerPool(registry)
         let limit = configuration.journal.maxBytesPerTenant
         registry.collector(ScadaMetrics.Collected.journalLimit, .gauge) { $0.sample([], UInt64(limit)) }
         let router = router
@@ -42,6 +37,25 @@ struct DaemonMetrics: Sendable {
         }
         registry.collector(ScadaMetrics.Collected.buildInfo, .info) {
             $0.sample([BuildInformation.version, BuildInformation.compiler], UInt64(1))
+        }
+    }
+
+    private func registerPool(_ registry: Registry) {
+        let pool = pool
+        registry.collector(ScadaMetrics.Collected.databaseConnections, .gauge) { writer in
+            let figures = pool.statistics
+            writer.sample(["busy"], UInt64(figures.busy))
+            writer.sample(["idle"], UInt64(figures.idle))
+        }
+        registry.collector(ScadaMetrics.Collected.databaseConnects, .counter) {
+            $0.sample([], pool.statistics.connects)
+        }
+        registry.collector(ScadaMetrics.Collected.databaseWaiting, .gauge) {
+            $0.sample([], UInt64(pool.statistics.waiting))
+        }
+        registry.collector(ScadaMetrics.Collected.databaseJobs, .counter) { $0.sample([], pool.statistics.jobs) }
+        registry.collector(ScadaMetrics.Collected.databaseWait, .counter) {
+            $0.sample([], pool.statistics.waited / .seconds(1))
         }
     }
 
