@@ -110,6 +110,13 @@ final class ClientSession {
         timeout: TimeAmount? = nil,
         isolation: isolated (any Actor)? = #isolation
     ) async throws(OPCUAClientError) -> Request.Response {
+        if timeout == nil, let deadline, deadline <= .now() {
+            throw OPCUAClientError(
+                .timeout,
+                "no time was left for it: an attempt has \(configuration.connectionTimeout) ms in all (OPC_CONNECTION_TIMEOUT_MS)",
+                status: .badTimeout
+            )
+        }
         guard let channel else { throw .stopped }
         return try await channel.call(
             request,
