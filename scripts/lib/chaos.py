@@ -19,6 +19,7 @@ os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "false"
 import psycopg  # noqa: E402
 from plant import free_ports  # noqa: E402
 from private_postgres import PLAIN, PrivatePostgres, Unavailable, free_port, with_parent  # noqa: E402
+from support import pgbouncer  # noqa: E402
 from support.paths import SIMULATOR  # noqa: E402
 from support.proxy import Proxy  # noqa: E402
 from support.tenancy import Platform  # noqa: E402
@@ -171,7 +172,11 @@ class Field:
         # Durable: a server that is killed must not forget what it said it had committed. Not so where none is killed and a
         # thousand databases have to be made.
         durable = self.options.measure != "tenants"
-        self.server = PrivatePostgres(self.folder / "postgres", PLAIN if self.options.plain else None, durable).start()
+        # PgBouncer keeps a connection to every database.
+        pooled = not durable and pgbouncer.executable()
+        settings = {"max_connections": self.options.tenants + 100} if pooled else {}
+        flavour = PLAIN if self.options.plain else None
+        self.server = PrivatePostgres(self.folder / "postgres", flavour, durable, settings).start()
         self.platform = Platform(self.server)
 
     def start(self, count, small_disk=True):
@@ -241,13 +246,13 @@ class Field:
         self.must_live()
         self.peak = max([self.peak, *(resident(each.process.pid) for each in self.replicas if each.is_up)])
 
-    def until(self, check, what, seconds):
+    def until(self, check, what, seconds, every=0.2):
         deadline = time.monotonic() + seconds
         while not check():
             self.watch()
             if time.monotonic() > deadline:
                 raise Failure(f"not within {seconds} s: {what}")
-            time.sleep(0.2)
+            time.sleep(every)
 
     def progress(self):
         """(published, acknowledged, waiting or None)"""

@@ -108,14 +108,14 @@ def tenants(field, seconds):
     bouncer = None
     if pgbouncer.executable():
         (folder / "pgbouncer").mkdir()
-        bouncer = pgbouncer.PgBouncer(folder / "pgbouncer", server, pool=2, total=4)
+        bouncer = pgbouncer.PgBouncer(folder / "pgbouncer", server, pool=1, total=1)
     port = bouncer.port if bouncer else server.port
     template = platform.add_tenant("template")
     template.close()
     platform.execute("DELETE FROM tenants")
     base = first_free_range(count)
     arguments = ["--wells", count, "--servers", count, "--rate", 10 * count, "--seed", field.options.seed, "--counters",
-                 "--port", base, "--threads", 1]
+                 "--port", base, "--threads", 1, "--tick", 200, "--publishing-interval", 1000]
     log = folder / "simulator.log"
     sql = subprocess.run([str(each) for each in (SIMULATOR, *arguments, "--seed-sql")], check=True, capture_output=True,
                          text=True).stdout
@@ -152,7 +152,8 @@ def tenants(field, seconds):
             except (OSError, AssertionError):
                 return False
 
-        field.until(connected, "all connections are there", 300)
+        # Each look is at a thousand tenants' figures.
+        field.until(connected, "all connections are there", 300, every=2)
         field.note(f"all {count:,} connections after {time.monotonic() - began:.0f} s")
         pause(field, 30)
         before, counted = field.daemon.scrape(), cpu(field.daemon.process.pid)
@@ -172,11 +173,10 @@ def tenants(field, seconds):
         say_row("journal syncs a second", "≤ 50", f"{syncs:.1f}")
         say_row("resident, MB", "≤ 256", f"{field.peak / 1e6:.0f}")
         say_row("processor, of one core", "", f"{100 * (cpu(field.daemon.process.pid) - counted) / span:.0f} %")
-        connects = [each for each in now.families if "connect" in each and "scada_db" in each]
-        for each in connects:
-            for total in (each + "_total",):
-                if now.total(total) is not None:
-                    say_row(f"{each} a second", "", f"{rate(total):.1f}")
+        jobs = rate("scada_db_jobs_total")
+        say_row("connections to databases opened a second", "", f"{rate('scada_db_connects_total'):.1f}")
+        say_row("jobs of the pool a second, and their wait, seconds", "",
+                f"{jobs:.1f}, {rate('scada_db_wait_seconds_total') / max(jobs, 1e-9):.2f}")
         return late <= 15 and syncs <= 50 and field.peak <= 256e6
     finally:
         simulator.terminate()

@@ -7,6 +7,7 @@ import subprocess
 from private_postgres import binaries, free_port, unprivileged_user, with_parent
 
 from .paths import ROOT
+from .tenancy import connect
 from .wait import eventually
 
 
@@ -28,7 +29,10 @@ class PgBouncer:
         user = unprivileged_user()
         self.log = folder / "pgbouncer.log"
         users = folder / "users.txt"
-        users.write_text(f'"postgres" "{server.password}"\n')
+        # What the server has, not the password: PgBouncer would derive that from it for each client, 4,096 rounds every time.
+        with connect(server.url()) as administrator:
+            verifier = administrator.execute("SELECT rolpassword FROM pg_authid WHERE rolname = 'postgres'").fetchone()[0]
+        users.write_text(f'"postgres" "{verifier}"\n')
         configuration = folder / "pgbouncer.ini"
         configuration.write_text(f"""[databases]
 * = host=127.0.0.1 port={server.port}
