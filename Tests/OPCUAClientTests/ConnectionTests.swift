@@ -90,6 +90,35 @@ struct ConnectionTests {
         }
     }
 
+    /// A message that was decoded, and could not be completed at once, when the run ends: the consumer is told that the rest will not
+    /// come, and once only.
+    @Test func whatIsNotCompletedWhenTheRunEndsIsAborted() async throws {
+        let server = try await ServerDouble { _ in .usual }
+        let consumer = RecordingConsumer()
+        try await Self.with(server, consumer: consumer) { connection, consumer in
+            #expect(await consumer.wait { $0.statuses.last?.state == .connected })
+            await Self.endTheRun(
+                of: connection,
+                with: NotificationContext(
+                    subscriptionID: 1,
+                    sequenceNumber: 1,
+                    publishTime: .null,
+                    receivedAtUnixMicroseconds: 1,
+                    isRepublished: false,
+                    incarnation: 1
+                )
+            )
+            #expect(await consumer.wait { $0.aborted > 0 })
+        }
+        #expect(consumer.record.withLock { $0.aborted == 1 && $0.contexts.isEmpty })
+    }
+
+    /// Before the pump has seen the message.
+    private static func endTheRun(of connection: isolated OPCUAConnection, with context: NotificationContext) {
+        connection.enqueue(.completion(context, ended: nil))
+        connection.stopPump()
+    }
+
     /// Publishing stops at the bound, asks for acknowledgements, and goes on when they come.
     @Test func publishingPausesUntilNotificationsAreDurable() async throws {
         let server = try await ServerDouble { request in
