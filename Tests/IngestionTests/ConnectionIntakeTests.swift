@@ -6,6 +6,7 @@ import NIOPosix
 import OPCUAClient
 import OPCUACodec
 import Testing
+import TimescaleStore
 
 @testable import Ingestion
 
@@ -50,11 +51,18 @@ import Testing
         }
     }
 
-    /// What one run writes and the next one finds.
+    /// What one run writes and the next one finds of the connection.
     private func next(
         after memory: TenantMemory.Connection,
         _ body: @escaping @Sendable (ConnectionIntake) -> Void
     ) async throws -> TenantMemory.Connection {
+        try await self.memory(after: memory, body).connection(Self.connection)
+    }
+
+    private func memory(
+        after memory: TenantMemory.Connection,
+        _ body: @escaping @Sendable (ConnectionIntake) -> Void
+    ) async throws -> TenantMemory {
         let folder = FileManager.default.temporaryDirectory.path + "/intake-test-\(UUID().uuidString)"
         try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: false)
         defer { try? FileManager.default.removeItem(atPath: folder) }
@@ -64,9 +72,8 @@ import Testing
         try await intake.eventLoop.submit { body(intake) }.get()
         try await run.directory.close()
         let later = try Run(folder: folder, tenant: tenant)
-        let found = later.memory.connection(Self.connection)
         try await later.directory.close()
-        return found
+        return later.memory
     }
 
     private static func subscription(_ id: UInt32, handles: [UInt32] = [0]) -> RestoredSubscription {
@@ -129,6 +136,25 @@ import Testing
             intake.subscriptionsCreated([Self.subscription(1)])
         }
         #expect(found.openGap == nil && found.restorable(endpointURL: Self.url).count == 1)
+    }
+
+    /// The break is over, and its gap is in the journal before a snapshot can say that there is none: whoever is told of it may be killed
+    /// before it did anything.
+    @Test func aBreakThatEndedIsAGapAtOnce() async throws {
+        let found = try await memory(after: remembered) { intake in
+            intake.subscriptionsCreated([Self.subscription(8)])
+            intake.openGap?.firstAt = 150
+            intake.openGap?.holes = [TagHole(key: Self.key, after: 100, until: 140)]
+            intake.closeGap(120)
+            intake.appendSnapshot()
+        }
+        let gap = try #require(found.gaps.first)
+        #expect(found.gaps.count == 1)
+        #expect(gap.connectionID == Self.connection && gap.cause == "subscription_lost" && gap.tagNodeID == nil)
+        #expect(gap.startedAtMicros == 100 && gap.endedAtMicros == 150 && gap.healedAtMicros == nil)
+        #expect(found.connection(Self.connection).openGap == nil)
+        // And what history may fill is not forgotten.
+        #expect(found.healings[gap.id]?.holes == [TagHole(key: Self.key, after: 100, until: 140)])
     }
 
     private static func context(_ sequenceNumber: UInt32) -> NotificationContext {

@@ -128,16 +128,22 @@ extension ConnectionIntake {
         // The hole lies between source timestamps; what was received last may have waited at the server for long.
         let newestBefore = gap.holes.map(\.after).max() ?? gap.startedAt
         let newestAfter = gap.holes.map(\.until).max() ?? endedAt
-        events.gap(
-            IntakeGap(
-                id: gap.id,
-                cause: gap.cause,
-                key: nil,
-                startedAt: min(gap.startedAt, newestBefore),
-                endedAt: max(endedAt, newestAfter),
-                isEmpty: gap.holes.isEmpty && gap.awaited.isEmpty,
-                holes: gap.holes
-            )
+        let found = IntakeGap(
+            id: gap.id,
+            cause: gap.cause,
+            key: nil,
+            startedAt: min(gap.startedAt, newestBefore),
+            endedAt: max(endedAt, newestAfter),
+            isEmpty: gap.holes.isEmpty && gap.awaited.isEmpty,
+            holes: gap.holes
         )
+        // Now, and not by the task that is told: a snapshot meanwhile would say that there is no break, and a kill after that would
+        // leave a hole that nobody knows of.
+        let gapRecord = found.record(of: connectionID)
+        append(.gap, GapRecordFormat.encoded(gapRecord))
+        if !found.holes.isEmpty {
+            append(.healing, HealingRecord.encoded(Healing(gap: gapRecord, holes: found.holes)))
+        }
+        events.gap(found)
     }
 }

@@ -1,6 +1,7 @@
 package import FoundationEssentials
 import OPCUAClient
 package import OPCUACodec
+import TimescaleStore
 
 /// What an intake tells its tenant. Called on the connection's event loop; must be cheap and must not wait.
 struct IntakeEvents: Sendable {
@@ -43,6 +44,18 @@ package struct IntakeGap: Sendable, Equatable {
     package var isEmpty = false
     /// What is known of each tag whose first value after the hole has come: where history is to be asked for.
     package var holes: [TagHole] = []
+
+    /// The row of `scada_gaps`, not healed.
+    func record(of connection: UUID) -> GapRecord {
+        GapRecord(
+            id: id,
+            connectionID: connection,
+            tagNodeID: key?.nodeID,
+            startedAtMicros: startedAt,
+            endedAtMicros: endedAt,
+            cause: cause.rawValue
+        )
+    }
 }
 
 /// A tag that the server refuses.

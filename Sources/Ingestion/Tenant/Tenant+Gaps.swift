@@ -58,14 +58,7 @@ extension Tenant {
     // MARK: Gaps
 
     func record(_ gap: IntakeGap, of id: UUID) async {
-        var found = GapRecord(
-            id: gap.id,
-            connectionID: id,
-            tagNodeID: gap.key?.nodeID,
-            startedAtMicros: gap.startedAt,
-            endedAtMicros: gap.endedAt,
-            cause: gap.cause.rawValue
-        )
+        var found = gap.record(of: id)
         if gap.cause == .ownerLost {
             takeovers.remove(id)
             if gap.isEmpty {
