@@ -10,19 +10,15 @@ extension ReadingsWriter {
     /// A flush beside those before it: COPY at once, then wait for the turn, lock and check the checkpoint, move it, COMMIT.
     func follow(
         _ previous: FlushTurn,
-        in url: DatabaseURL,
-        _ journalID: UUID,
-        _ expected: Int64,
-        _ position: Int64,
-        _ options: Options,
-        _ rows: @escaping RowSource
+        with flush: Flush
     ) async throws(StoreError) -> Outcome {
+        let (expected, position, options, rows) = (flush.expected, flush.position, flush.options, flush.rows)
         guard position >= expected, !options.sharing.isChecked else {
             throw StoreError(.invalidArgument, "a flush that cannot be made beside another one")
         }
         await previous.begun()
         if previous.hasFailed { return .outOfTurn }
-        return try await pool.withConnection(to: url, for: .parallelWriter, timeout: options.timeout) {
+        return try await pool.withConnection(to: flush.url, for: .parallelWriter, timeout: options.timeout) {
             (connection) throws(StoreError) -> Outcome in
             do throws(StoreError) {
                 try connection.execute("BEGIN ISOLATION LEVEL READ COMMITTED; \(Self.bounds)")
@@ -39,13 +35,13 @@ extension ReadingsWriter {
                     connection.rollback()
                     return .outOfTurn
                 }
-                let found = try Self.lockCheckpoint(journalID, connection, setup: "")
+                let found = try Self.lockCheckpoint(flush.journalID, connection, setup: "")
                 guard found == expected else {
                     connection.rollback()
                     if let found, found >= position { return .alreadyStored(position: found) }
                     return .outOfTurn
                 }
-                try Self.moveAndCommit(journalID, expected, position, connection)
+                try Self.moveAndCommit(flush.journalID, expected, position, connection)
                 return .stored(Stored(rows: stored))
             } catch {
                 connection.rollback()

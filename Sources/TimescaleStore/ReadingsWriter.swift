@@ -150,14 +150,22 @@ package struct ReadingsWriter: Sendable {
         options: Options = Options(),
         rows: @escaping RowSource
     ) async throws(StoreError) -> Outcome {
+        let flush = Flush(
+            url: url,
+            journalID: journalID,
+            expected: expected,
+            position: position,
+            options: options,
+            rows: rows
+        )
         let turn = options.turn
         var isStored = false
         defer { turn?.end(isStored: isStored) }
         let outcome: Outcome
         if let previous = turn?.previous {
-            outcome = try await follow(previous, in: url, journalID, expected, position, options, rows)
+            outcome = try await follow(previous, with: flush)
         } else {
-            outcome = try await lead(in: url, journalID, expected, position, options, rows)
+            outcome = try await lead(flush)
         }
         switch outcome {
         case .stored, .alreadyStored: isStored = true
@@ -166,22 +174,26 @@ package struct ReadingsWriter: Sendable {
         return outcome
     }
 
-    private func lead(
-        in url: DatabaseURL,
-        _ journalID: UUID,
-        _ expected: Int64,
-        _ position: Int64,
-        _ options: Options,
-        _ rows: @escaping RowSource
-    ) async throws(StoreError) -> Outcome {
+    /// What ``store(in:journalID:from:to:options:rows:)`` is asked for.
+    struct Flush: Sendable {
+        var url: DatabaseURL
+        var journalID: UUID
+        var expected: Int64
+        var position: Int64
+        var options: Options
+        var rows: RowSource
+    }
+
+    private func lead(_ flush: Flush) async throws(StoreError) -> Outcome {
         let capabilities = capabilities
-        return try await pool.withConnection(to: url, for: .writer, timeout: options.timeout) { connection in
-            let position = options.lateEnd?() ?? position
+        let (options, rows) = (flush.options, flush.rows)
+        return try await pool.withConnection(to: flush.url, for: .writer, timeout: options.timeout) { connection in
+            let position = options.lateEnd?() ?? flush.position
             var compress = ""
             if options.directCompress, !options.sharing.isChecked {
                 compress = try capabilities.of(connection).directCompressSettings(rowCount: options.rowCountHint)
             }
-            return try Self.flush(journalID, expected, position, connection, setup: compress) {
+            return try Self.flush(flush.journalID, flush.expected, position, connection, setup: compress) {
                 (connection) throws(StoreError) in
                 try Self.enter(options.sharing, connection)
                 if let turn = options.turn { turn.begin(backend: try Self.backend(connection)) }
