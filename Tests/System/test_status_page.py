@@ -32,18 +32,24 @@ def browser():
 @pytest.fixture
 def open_page(browser, request):
     """Opens the page of a daemon; whatever the page complains about, or asks of others, fails the test."""
-    complaints, contexts = [], []
+    complaints, broken, contexts = [], [], []
 
     def open_page(daemon, size=DESKTOP, scheme="light", **options):
         context = browser.new_context(viewport=size, color_scheme=scheme, **options)
         contexts.append(context)
         page = context.new_page()
-        page.on(
-            "console",
-            # What a daemon that is not there does not answer is the browser's own line.
-            lambda each: each.type in ("error", "warning") and "ERR_CONNECTION_REFUSED" not in each.text
-            and complaints.append(each.text),
-        )
+        process = daemon.process
+
+        def said(line):
+            if line.type not in ("error", "warning") or "ERR_CONNECTION_REFUSED" in line.text:
+                # What a daemon that is not there does not answer is the browser's own line.
+                return
+            if "ERR_CONNECTION_RESET" in line.text or "ERR_EMPTY_RESPONSE" in line.text:
+                broken.append((process, line.text))
+            else:
+                complaints.append(line.text)
+
+        page.on("console", said)
         page.on("pageerror", lambda error: complaints.append(str(error)))
 
         def asked(asked):
@@ -57,6 +63,8 @@ def open_page(browser, request):
     yield open_page
     for context in contexts:
         context.close()
+    # An answer that breaks off is the end of a daemon that was killed meanwhile, or a fault of one that lives.
+    complaints += [text for process, text in broken if process.poll() is None]
     assert not complaints, complaints
 
 
