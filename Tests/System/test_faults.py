@@ -307,6 +307,34 @@ def test_through_pgbouncer_in_transaction_mode(bouncer, platform, make_daemon, m
     assert daemon.terminate() == 0
 
 
+# Many tenants
+
+
+def test_many_tenants_share_two_connections(platform, make_daemon, make_server):
+    """Twelve databases and the master's, and each flush has to open its connection: all are prepared and stored, none is forgotten."""
+    tenants = [platform.add_tenant(migrated=False) for _ in range(12)]
+    daemon = make_daemon(platform.master_url, DB_MAX_CONNECTIONS=2)
+    daemon.start()
+    server = make_server(4)
+    for tenant in tenants:
+        eventually(lambda: tenant.value("SELECT to_regclass('scada_connections')"), "the tables are there", watch=daemon.must_live)
+        tenant.add_connection(server, queue_size=QUEUE)
+    for tenant in tenants:
+        tenant.wait_for_count(4, watch=daemon.must_live)
+    server.write(interval=ROUND)
+    for tenant in tenants:
+        tenant.wait_for_count(400, watch=daemon.must_live)
+    scrape = daemon.scrape()
+    assert scrape.total("scada_db_connections") <= 2
+    assert scrape.total("scada_db_connects_total") > 4 * len(tenants)
+    assert scrape.total("scada_db_wait_seconds_total") > 0
+    server.pause()
+    for tenant in tenants:
+        tenant.wait_for_last_values(server, watch=daemon.must_live)
+        tenant.assert_stored_once(server)
+    assert daemon.terminate() == 0
+
+
 # A journal that is not what was written
 
 
