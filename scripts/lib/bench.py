@@ -183,8 +183,9 @@ class Bench:
             self.add("compress", "direct compress, 700,000/s offered", **plant.measure(self.seconds(20, 8)))
 
     def measure_fleet(self):
-        with self.running("fleet", tags=50_000, rate=250_000, servers=50) as plant:
-            self.add("fleet", "250,000/s, 50 servers × 1,000 tags", **plant.measure(self.seconds(20, 8)))
+        # More than the 250,000 that are to be stored: what is offered is not always published in full.
+        with self.running("fleet", tags=50_000, rate=260_000, servers=50) as plant:
+            self.add("fleet", "260,000/s, 50 servers × 1,000 tags", **plant.measure(self.seconds(20, 8)))
 
     @staticmethod
     def connections(count):
