@@ -39,7 +39,6 @@ struct PoolScheduler {
 
     private struct Database {
         var waiting: [Ticket] = []
-        var isInRotation = false
         var active = 0
         var connecting = 0
         var isProven = false
@@ -66,7 +65,7 @@ struct PoolScheduler {
     private(set) var started: UInt64 = 0
     private var slots: [Slot]
     private var databases: [DatabaseURL: Database] = [:]
-    /// Databases with waiting jobs, next turn first, and some whose jobs were withdrawn.
+    /// Databases with waiting jobs, next turn first.
     private var rotation: Deque<DatabaseURL> = []
     private var busyByKind: [ConnectionPool.Kind: Int] = [:]
     private var failingConnects = 0
@@ -123,10 +122,7 @@ struct PoolScheduler {
                 )
             ]
         }
-        if !database.isInRotation {
-            database.isInRotation = true
-            rotation.append(url)
-        }
+        if database.waiting.isEmpty { rotation.append(url) }
         database.waiting.append(ticket)
         waitingCount += 1
         return []
@@ -137,6 +133,7 @@ struct PoolScheduler {
         guard let index = databases[url]?.waiting.firstIndex(where: { $0.id == id }) else { return false }
         databases[url]?.waiting.remove(at: index)
         waitingCount -= 1
+        if databases[url]?.waiting.isEmpty ?? true { leaveRotation(url) }
         return true
     }
 
@@ -169,6 +166,7 @@ struct PoolScheduler {
         waitingCount -= database.waiting.count
         database.waiting = []
         databases[url] = database
+        leaveRotation(url)
         return actions
     }
 
@@ -190,40 +188,39 @@ struct PoolScheduler {
                 continue
             }
             guard let job = next(of: url) else { continue }
-            if let place = rotation.firstIndex(of: url) { giveUpPlace(place, of: url) }
-            actions.append(start(job, of: url, on: index, connects: false))
+            leaveRotation(url)
+            actions.append(start(job, of: url, on: index, connects: false, now))
         }
         var index = 0
         // Without a connection that may be opened nobody can start: not to be found out for each of a thousand databases.
         while index < rotation.count, connectTokens >= 1, let free = placeForNew(now) {
             let url = rotation[index]
-            guard let database = databases[url], !database.waiting.isEmpty else {
-                giveUpPlace(index, of: url)
-                continue
-            }
             // Who may not start now keeps its place.
             guard let job = next(of: url), let place = place(for: url, job, free) else {
                 index += 1
                 continue
             }
-            giveUpPlace(index, of: url)
-            actions.append(start(job, of: url, on: place.slot, connects: place.connects))
+            rotation.remove(at: index)
+            actions.append(start(job, of: url, on: place.slot, connects: place.connects, now))
         }
         return actions
     }
 
-    /// A database that gets a connection goes to the end of the rotation, or out of it when it has one job at most.
-    private mutating func giveUpPlace(_ index: Int, of url: DatabaseURL) {
-        rotation.remove(at: index)
-        let isInRotation = databases[url].map { $0.waiting.count > 1 } ?? false
-        if isInRotation { rotation.append(url) }
-        databases[url]?.isInRotation = isInRotation
+    private mutating func leaveRotation(_ url: DatabaseURL) {
+        if let place = rotation.firstIndex(of: url) { rotation.remove(at: place) }
     }
 
-    private mutating func start(_ job: Int, of url: DatabaseURL, on slot: Int, connects: Bool) -> Action {
-        var database = databases[url] ?? Database(lastUsed: tokensAt)
+    /// A job of a database that was taken out of the rotation, which that goes to the end of when it has more.
+    private mutating func start(
+        _ job: Int,
+        of url: DatabaseURL,
+        on slot: Int,
+        connects: Bool,
+        _ now: Instant
+    ) -> Action {
+        var database = databases[url] ?? Database(lastUsed: now)
         let ticket = database.waiting.remove(at: job)
-        let now = tokensAt
+        if !database.waiting.isEmpty { rotation.append(url) }
         waitingCount -= 1
         database.active += 1
         started += 1
@@ -257,7 +254,7 @@ struct PoolScheduler {
                     .fail(ticket.id, StoreError(.timeout, "no connection to \(url) became free before the deadline"))
                 )
             }
-            if database.active == 0, !database.isInRotation, database.lastUsed + .seconds(600) < now {
+            if database.active == 0, database.waiting.isEmpty, database.lastUsed + .seconds(600) < now {
                 databases[url] = nil
             }
         }
@@ -273,10 +270,7 @@ struct PoolScheduler {
     /// Every waiting job, taken out: the pool closes.
     mutating func drainQueue() -> [JobID] {
         let ids = databases.values.flatMap { $0.waiting.map(\.id) }
-        for url in databases.keys {
-            databases[url]?.waiting = []
-            databases[url]?.isInRotation = false
-        }
+        for url in databases.keys { databases[url]?.waiting = [] }
         rotation = []
         waitingCount = 0
         return ids

@@ -203,28 +203,40 @@ import Testing
     }
 
     /// While no connection may be opened, those that are open are used.
-    @Test func withoutAConnectToSpendADatabaseGoesOnBeyondItsTurn() {
-        var pool = scheduler(1)
+    @Test func withoutAConnectToSpendADatabaseGoesOnBeyondItsTurn() throws {
+        var pool = scheduler(2)
+        _ = pool.submit(ticket(0, .writer), for: mine, now: start)
+        connect(&pool, mine, now: start)
+        // The other connection goes from database to database until nothing is left of the first second's connects.
         var now = start
-        _ = pool.submit(ticket(0, .writer), for: mine, now: now)
-        connect(&pool, mine, now: now)
-        // Spend what there is: twenty of the first second.
-        var id: UInt64 = 1
-        var urls = [other, mine]
-        for _ in 0..<19 {
-            _ = pool.submit(ticket(id, .writer), for: urls[0], now: now)
-            pool.finished(slot: 0, isUsable: true, now: now)
-            #expect(started(pool.assign(now: now + PoolScheduler.linger)) == [id: true])
-            connect(&pool, urls[0], now: now)
-            urls.reverse()
-            id += 1
+        var isSpent = false
+        for id in 1..<200 where !isSpent {
+            let url = try DatabaseURL("postgresql://a@localhost/d\(id)")
+            _ = pool.submit(ticket(UInt64(id), .writer), for: url, now: now)
+            pool.finished(slot: 1, isUsable: true, now: now)
+            now += PoolScheduler.linger
+            isSpent = pool.waitingCount == 1 && started(pool.assign(now: now)).isEmpty
+            pool.connected(slot: 1, now: now)
+            pool.proven(url)
         }
-        _ = pool.submit(ticket(98, .writer), for: urls[0], now: now)
-        _ = pool.submit(ticket(99, .writer), for: urls[1], now: now)
-        // Half a second brings ten more: as many as the pool may hold, less than one is left only at once.
-        now += .milliseconds(20)
+        try #require(isSpent && pool.waitingCount == 1)
+        #expect(start + PoolScheduler.turn < now, "its turn is over")
+        #expect(pool.submit(ticket(999, .writer), for: mine, now: now).isEmpty)
         pool.finished(slot: 0, isUsable: true, now: now)
-        let actions = started(pool.assign(now: now))
-        #expect(actions == [99: false])
+        #expect(started(pool.assign(now: now)) == [999: false])
+    }
+
+    /// A database whose last waiting job is gone has no place to come back to.
+    @Test func whoWithdrawsGivesUpItsPlace() throws {
+        var pool = scheduler(1)
+        _ = pool.submit(ticket(1, .writer), for: try DatabaseURL("postgresql://a@localhost/first"), now: start)
+        pool.connected(slot: 0, now: start)
+        _ = pool.submit(ticket(2, .writer), for: mine, now: start)
+        _ = pool.submit(ticket(3, .writer), for: other, now: start)
+        let isWithdrawn = pool.withdraw(2, from: mine)
+        #expect(isWithdrawn)
+        _ = pool.submit(ticket(4, .writer), for: mine, now: start)
+        pool.finished(slot: 0, isUsable: true, now: start)
+        #expect(started(pool.assign(now: start + .seconds(1))) == [3: true])
     }
 }
