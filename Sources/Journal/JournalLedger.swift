@@ -39,6 +39,8 @@ struct JournalLedger {
     /// Records that end here or before are needed by nobody.
     var removable: Int64 { min(forgotten, retained ?? Int64.max) }
     var backlogRows: Int64 { rows.total - rows.rows(below: forgotten) }
+    /// Of the backlog, what may be stored already.
+    var durableBacklogRows: Int64 { rows.rows(below: durable) - rows.rows(below: forgotten) }
     var oldestUnforgottenReceivedAt: Int64? { forgotten < end ? rows.receivedAt(from: forgotten) : nil }
     /// Where the oldest record that is still there begins: in the files, or else among those appended and in none yet.
     var oldest: Int64 { segments.first { $0.end > $0.base && !$0.isGivenUp }?.base ?? min(durable, end) }

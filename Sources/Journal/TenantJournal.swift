@@ -115,6 +115,8 @@ package final class TenantJournal: Sendable {
     package var pendingBytes: Int { state.withLock { $0.ledger.pendingBytes } }
     /// Rows appended and not forgotten; exact up to a thousand records' backlog, then within 0.2 %.
     package var backlogRows: Int { Int(state.withLock { $0.ledger.backlogRows }) }
+    /// Those of ``backlogRows`` that are durable: what a flush can take. As exact.
+    package var durableBacklogRows: Int { Int(state.withLock { $0.ledger.durableBacklogRows }) }
     /// When the oldest record not forgotten was received, microseconds since 1970; nil when there is none.
     package var oldestUnforgottenReceivedAt: Int64? { state.withLock { $0.ledger.oldestUnforgottenReceivedAt } }
     package var currentState: JournalState { state.withLock { Self.describe($0) } }

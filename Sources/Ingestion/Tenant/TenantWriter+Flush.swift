@@ -90,7 +90,7 @@ extension TenantWriter {
 
     /// What is to be stored now, in order.
     private func prepare(from committed: JournalPosition) -> [Flush] {
-        let waiting = journal.backlogRows
+        let waiting = journal.durableBacklogRows
         let journalEnd = journal.endPosition
         let sharing = checks.sharing(from: committed, journalEnd: journalEnd)
         let whole = min(waiting, settings.catchUpRows)

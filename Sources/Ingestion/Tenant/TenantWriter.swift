@@ -129,7 +129,7 @@ actor TenantWriter {
                 if !hasRecords { await verify(committed) }
                 continue
             }
-            let rows = hasRecords ? journal.backlogRows : 0
+            let rows = hasRecords ? journal.durableBacklogRows : 0
             switch schedule.decide(rows: rows, hasRecords: hasRecords, now: now) {
             case .flush: await flush(from: committed)
             case .wait(let deadline):
