@@ -34,7 +34,7 @@ import Testing
         #expect(ends(records.plan(streams: 1, from: 250)) == [300])
     }
 
-    @Test(arguments: [(2, [5, 10]), (3, [3, 6, 10]), (4, [2, 4, 7, 10]), (9, [2, 4, 7, 10])])
+    @Test(arguments: [(2, [5, 10]), (3, [3, 6, 10]), (4, [2, 5, 7, 10]), (9, [2, 5, 7, 10])])
     func severalStreamsShareWhatWaits(_ streams: Int, _ expected: [Int]) {
         #expect(ends(Records(rows: Array(repeating: 1_000, count: 10)).plan(streams: streams)) == expected)
     }
@@ -45,6 +45,14 @@ import Testing
         for (left, right) in zip(plan.parts, plan.parts.dropFirst()) { #expect(left.end == right.from) }
         #expect(plan.end == JournalPosition(rawValue: 700))
         #expect(plan.rows == 12_703)
+    }
+
+    @Test func partsAreAsEqualAsRecordsAllow() {
+        #expect(ends(Records(rows: [2_400, 2_700, 2_500, 2_400]).plan(streams: 2)) == [2, 4], "not 2,400 and 7,600")
+        #expect(ends(Records(rows: [2_400, 6_000, 1_600]).plan(streams: 2)) == [1, 3])
+        #expect(ends(Records(rows: [3_000, 3_000, 3_000, 3_000]).plan(streams: 2, maximumRows: 6_000)) == [2, 4])
+        #expect(ends(Records(rows: [2_500, 2_600, 1_000, 4_000]).plan(streams: 2, maximumRows: 5_000)) == [1, 3])
+        #expect(ends(Records(rows: [1_000, 9_000]).plan(streams: 2)) == [1, 2], "another stream for the rest")
     }
 
     @Test func aBacklogIsTakenInFullParts() {

@@ -38,8 +38,16 @@ struct FlushPlan: Equatable {
         for streams in (1...count).reversed() {
             // The last one takes what has come meanwhile too.
             let share = streams == 1 ? maximumRows : min(maximumRows, (left + streams - 1) / streams)
-            let found = boundary(position, share)
+            var found = boundary(position, share)
             guard found.end > position else { return }
+            if streams > 1 {
+                // One record more may come nearer to the share: the longest part is what the others wait for.
+                let next = boundary(found.end, 1)
+                let rows = found.rows + next.rows
+                if next.end > found.end, rows <= maximumRows, rows - share < share - found.rows {
+                    found = (next.end, rows)
+                }
+            }
             left = max(0, left - found.rows)
             parts.append(Part(from: position, end: found.end, rows: found.rows))
             position = found.end
