@@ -26,11 +26,11 @@ extension PGConnection {
     /// copied into libpq's buffer before the sink returns. Header and trailer are added here.
     ///
     /// An error of `rows` ends the COPY so that nothing of it is stored, and leaves the connection usable.
-    /// - Parameter runBytes: bring the rows into order first, in runs of so many bytes, see ``RowSorter``; nil leaves them.
+    /// - Parameter purpose: bring the rows into order first, see ``RowSorter``; nil leaves them.
     /// - Returns: the number of rows the server took.
     package func copyIn(
         _ sql: String,
-        sortedInRunsOf runBytes: Int? = nil,
+        sortedFor purpose: RowSorter.Purpose? = nil,
         _ rows: (_ sink: (UnsafeRawBufferPointer) throws -> Void) throws -> Void
     ) throws(StoreError) -> Int64 {
         try withHandle { handle throws(StoreError) in
@@ -41,8 +41,8 @@ extension PGConnection {
         }
         do {
             try Self.copyHeader.withUnsafeBytes { try put($0) }
-            if let runBytes {
-                var sorter = RowSorter(runBytes: runBytes)
+            if let purpose {
+                var sorter = RowSorter(for: purpose)
                 try rows { try sorter.add($0) { try put($0) } }
                 try sorter.finish { try put($0) }
             } else {

@@ -24,8 +24,8 @@ extension ReadingsWriter {
                 try connection.execute("BEGIN ISOLATION LEVEL READ COMMITTED; \(Self.bounds)")
                 try Self.enter(options.sharing, connection)
                 options.turn?.begin(backend: try Self.backend(connection))
-                let runBytes: Int? = options.sorted ? RowSorter.indexRunBytes : nil
-                let stored = try connection.copyIn(PGConnection.readingsCopy, sortedInRunsOf: runBytes) { sink in
+                let purpose: RowSorter.Purpose? = options.sorted ? .index : nil
+                let stored = try connection.copyIn(PGConnection.readingsCopy, sortedFor: purpose) { sink in
                     try rows { bytes in
                         if previous.hasFailed { throw OutOfTurn() }
                         try sink(bytes)

@@ -203,8 +203,8 @@ package struct ReadingsWriter: Sendable {
                     return Stored(rows: try Self.storeIncoming(connection))
                 }
                 let isDirect = !compress.isEmpty
-                let runBytes: Int? = isDirect ? RowSorter.runBytes : options.sorted ? RowSorter.indexRunBytes : nil
-                let stored = try connection.copyIn(PGConnection.readingsCopy, sortedInRunsOf: runBytes, rows)
+                let purpose: RowSorter.Purpose? = isDirect ? .columnstore : options.sorted ? .index : nil
+                let stored = try connection.copyIn(PGConnection.readingsCopy, sortedFor: purpose, rows)
                 return Stored(rows: stored, directCompress: isDirect)
             }
         }

@@ -5,15 +5,25 @@ internal import Glibc
 /// What TimescaleDB compresses straight from a COPY is best when it comes sorted: a tag's rows side by side fill its
 /// segments, and the server's own sort finds nothing left to do. An index takes sorted rows faster where a run has many of
 /// each well. Runs are cut by bytes, whatever the rows hold, so memory stays within the bytes of a run, one row, and some 30
-/// bytes for each row of a run. Rows of a tag with one timestamp keep their order.
+/// bytes for each row of a run. Rows of a tag with one timestamp keep their order, or have the opposite one where the newest
+/// come first.
 ///
 /// Owned by one flush, used on its database thread.
 package struct RowSorter {
-    /// Bytes of rows held at most before they go out: about 300,000 usual rows.
-    package static let runBytes = 24 << 20
-    /// The same for rows that are sorted for the index's sake. Larger runs gain little more.
-    package static let indexRunBytes = 8 << 20
-    /// Usual rows of such a run, about.
+    /// What the rows are sorted for.
+    package enum Purpose: Sendable {
+        /// The index on (well_id, timestamp).
+        case index
+        /// TimescaleDB's columnstore. A tag's newest row comes first, as in its `compress_orderby`: the server sorts rows
+        /// that come the other way round all over again, which took more than all else it did with them.
+        case columnstore
+
+        /// Bytes of rows held at most before they go out: of usual rows about 100,000, or 300,000. For the index, larger runs
+        /// gain little more.
+        package var runBytes: Int { self == .index ? 8 << 20 : 24 << 20 }
+    }
+
+    /// Usual rows of a run for the index, about.
     package static let usualIndexRunRows = 100_000
 
     private struct Row {
@@ -39,9 +49,14 @@ package struct RowSorter {
     private static let usualLength = 80
 
     private let runBytes: Int
+    private let isNewestFirst: Bool
     private var bytes: [UInt8] = []
 
-    package init(runBytes: Int = Self.runBytes) { self.runBytes = runBytes }
+    /// - Parameter runBytes: nil for what the purpose wants.
+    package init(for purpose: Purpose, runBytes: Int? = nil) {
+        self.runBytes = runBytes ?? purpose.runBytes
+        isNewestFirst = purpose == .columnstore
+    }
 
     /// Takes bytes, which may end within a row; full runs go to `sink`, sorted.
     package mutating func add(_ more: UnsafeRawBufferPointer, _ sink: (UnsafeRawBufferPointer) throws -> Void) throws {
@@ -59,17 +74,17 @@ package struct RowSorter {
 
     /// Sends the whole rows and keeps the part of one that is left.
     private mutating func emit(_ sink: (UnsafeRawBufferPointer) throws -> Void) throws {
-        let sent = try bytes.withUnsafeBytes { try Self.send($0, sink) }
+        let sent = try bytes.withUnsafeBytes { try send($0, sink) }
         bytes.removeFirst(sent)
     }
 
-    private static func send(
+    private func send(
         _ all: UnsafeRawBufferPointer,
         _ sink: (UnsafeRawBufferPointer) throws -> Void
     ) throws -> Int {
         var groups = Groups()
         var rows: [Row] = []
-        rows.reserveCapacity(all.count / usualLength)
+        rows.reserveCapacity(all.count / Self.usualLength)
         // Of each group: how many rows, the newest so far, and whether each was newer than the one before.
         var tallies: [Tally] = []
         var end = 0
@@ -86,7 +101,7 @@ package struct RowSorter {
                 guard let whole = try CopyRow.length(prefixOf: rest) else { break }
                 length = whole
                 let key: Key
-                (key, timestamp) = try look(at: UnsafeRawBufferPointer(rebasing: rest[..<whole]))
+                (key, timestamp) = try Self.look(at: UnsafeRawBufferPointer(rebasing: rest[..<whole]))
                 group = groups.index(of: key)
                 if group == tallies.count { tallies.append(Tally()) }
             }
@@ -103,19 +118,25 @@ package struct RowSorter {
             place += tallies[group].count
         }
         var next = starts
+        var step = 1
+        if isNewestFirst {
+            for group in keys.indices { next[group] += tallies[group].count - 1 }
+            step = -1
+        }
         var order = [Int32](repeating: 0, count: rows.count)
         for index in rows.indices {
             let group = Int(rows[index].group)
             order[next[group]] = Int32(index)
-            next[group] += 1
+            next[group] += step
         }
         for group in keys.indices where !tallies[group].isSorted {
-            order[starts[group]..<next[group]]
-                .sort { (rows[Int($0)].timestamp, $0) < (rows[Int($1)].timestamp, $1) }
+            let range = starts[group]..<starts[group] + tallies[group].count
+            order[range].sort { (rows[Int($0)].timestamp, $0) < (rows[Int($1)].timestamp, $1) }
+            if isNewestFirst { order[range].reverse() }
         }
         guard let base = all.baseAddress, !order.isEmpty else { return end }
         let longest = Int(rows.lazy.map(\.length).max() ?? 0)
-        let size = max(outputBytes, longest)
+        let size = max(Self.outputBytes, longest)
         let buffer = UnsafeMutableRawPointer.allocate(byteCount: size, alignment: 16)
         defer { buffer.deallocate() }
         var filled = 0

@@ -17,7 +17,7 @@ struct SortStep {
     func run(_ rounds: Int) throws -> Int {
         var bytes = 0
         for _ in 0..<rounds {
-            var sorter = RowSorter()
+            var sorter = RowSorter(for: .columnstore)
             try rows.withUnsafeBytes { try sorter.add($0) { bytes += $0.count } }
             try sorter.finish { bytes += $0.count }
         }

@@ -38,8 +38,13 @@ import Testing
     }
 
     /// Hands `bytes` over in pieces of random length. Returns what came out.
-    private func sort(_ bytes: [UInt8], runBytes: Int, _ chance: inout Seeded) throws -> [UInt8] {
-        var sorter = RowSorter(runBytes: runBytes)
+    private func sort(
+        _ bytes: [UInt8],
+        for purpose: RowSorter.Purpose = .index,
+        runBytes: Int,
+        _ chance: inout Seeded
+    ) throws -> [UInt8] {
+        var sorter = RowSorter(for: purpose, runBytes: runBytes)
         var output: [UInt8] = []
         try bytes.withUnsafeBytes { all in
             var start = 0
@@ -82,6 +87,27 @@ import Testing
             }
             .map(\.element)
         #expect(sorted == expected, "seed \(seed)")
+    }
+
+    /// The order of `compress_orderby`.
+    @Test(arguments: [1, 7, 2_026] as [UInt64])
+    func forTheColumnstoreATagsNewestRowsComeFirst(_ seed: UInt64) throws {
+        var chance = Seeded(state: seed)
+        var made = batch(2_000, &chance)
+        // One whose rows come in order of time, as usual.
+        for second in 0..<50 { made.add(well: well(9), tag: "i=9", micros: march + Int64(second), value: 0) }
+        let forward = try rows(in: sort(made.bytes, runBytes: 1 << 20, &chance))
+        let newestFirst = try rows(in: sort(made.bytes, for: .columnstore, runBytes: 1 << 20, &chance))
+        func groups(_ rows: [Row]) -> [[Row]] {
+            rows.reduce(into: []) { groups, row in
+                if let last = groups.last?.last, last.well == row.well, last.tag == row.tag {
+                    groups[groups.count - 1].append(row)
+                } else {
+                    groups.append([row])
+                }
+            }
+        }
+        #expect(groups(newestFirst) == groups(forward).map { $0.reversed() }, "seed \(seed)")
     }
 
     /// More tags than a table of them has room for at first; in turn, as they report, and in no order.
