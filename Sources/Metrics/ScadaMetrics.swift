@@ -31,7 +31,7 @@ package struct ScadaMetrics: Sendable {
                 "Time a flush took, from reading the journal to COMMIT.",
                 labels: ["tenant_id"]
             ),
-            bounds: [0.005, 0.01, 0.02, 0.03, 0.04, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 5, 10, 30]
+            bounds: [0.005, 0.01, 0.02, 0.03, 0.04, 0.05, 0.06, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 2.5, 5, 10, 30]
         )
         batchSize = registry.histogram(
             MetricName("scada_batch_size", "Readings stored by one flush.", labels: ["tenant_id"]),
