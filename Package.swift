@@ -57,7 +57,7 @@ let package = Package(
             dependencies: ["OPCUACodec", "OPCUASecurity", nioCore, nioPosix, logging],
             swiftSettings: settings
         ),
-        .target(name: "Journal", dependencies: ["CChecksum", system], swiftSettings: settings),
+        .target(name: "Journal", dependencies: ["CChecksum", system, deque], swiftSettings: settings),
         .target(
             name: "TimescaleStore",
             dependencies: ["CLibPQ", logging, deque],

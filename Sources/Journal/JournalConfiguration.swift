@@ -23,6 +23,9 @@ package struct JournalConfiguration: Sendable {
     /// Most bytes of one tenant, and of all, that wait in memory to become durable.
     package var maximumPendingBytesPerTenant: Int = 8 << 20
     package var maximumPendingBytes: Int = 64 << 20
+    /// Most bytes of memory that all tenants' durable records take until they are stored, so that a flush need not read them
+    /// from the files.
+    package var maximumRecentBytes: Int = 24 << 20
     /// A segment is sealed at this size (never more than a quarter of ``maximumBytesPerTenant``), and when everything in it
     /// is forgotten and it has at least ``forgottenSegmentBytes``.
     package var segmentBytes: Int = 16 << 20

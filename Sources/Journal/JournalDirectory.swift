@@ -19,6 +19,7 @@ package final class JournalDirectory: Sendable {
         let thread: JournalThread
         let memory: SharedBudget
         let disk: SharedBudget
+        let recent: SharedBudget
         let buffers: RowBufferPool
         /// Here, because the thread uses its descriptor of the folder.
         let lock: DirectoryLock
@@ -32,6 +33,7 @@ package final class JournalDirectory: Sendable {
             self.buffers = buffers
             memory = SharedBudget(limit: configuration.maximumPendingBytes)
             disk = SharedBudget(limit: configuration.maximumBytes)
+            recent = SharedBudget(limit: configuration.maximumRecentBytes)
         }
 
         func takeReadBuffer() -> ReadBuffer {

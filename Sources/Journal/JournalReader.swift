@@ -9,7 +9,8 @@ import Musl
 
 /// Reads a tenant's durable records back: what the database writer streams, and what recovery replays.
 ///
-/// Blocks on the disk (usually the page cache), so it is for threads of one's own, never for the cooperative pool. Runs while
+/// What is not stored yet is usually still in memory (``RecentRecords``), the rest is read from the segments. Blocks on the
+/// disk then, so it is for threads of one's own, never for the cooperative pool. Runs while
 /// the journal appends, rotates and removes. Holds no file and no memory between calls: the 1 MiB buffer comes from a small
 /// pool of the directory, so that a thousand tenants do not hold a thousand of them.
 package struct JournalReader: Sendable {
@@ -41,12 +42,18 @@ package struct JournalReader: Sendable {
         _ body: (RecordHeader, UnsafeRawBufferPointer) throws -> Void
     ) throws -> JournalPosition {
         var reading = Reading(position: position.rawValue, upTo: upTo.rawValue, maximumBytes: maximumBytes)
-        let buffer = journal.directory.takeReadBuffer()
-        defer { journal.directory.putReadBuffer(buffer) }
         defer { pin(reading.position) }
         var missing: UInt64?
         while !reading.isFinished {
-            guard let (segment, bound) = locate(&reading) else { break }
+            let segment: SegmentEntry
+            let bound: Int64
+            switch locate(&reading) {
+            case .nothing: return JournalPosition(rawValue: reading.position)
+            case .memory(let records):
+                try visit(records, &reading, body)
+                continue
+            case .file(let found, let end): (segment, bound) = (found, end)
+            }
             let path = journal.folder + "/" + segment.name
             let file: FileDescriptor
             do throws(Errno) {
@@ -60,6 +67,8 @@ package struct JournalReader: Sendable {
                 continue
             }
             defer { closeQuietly(file) }
+            let buffer = journal.directory.takeReadBuffer()
+            defer { journal.directory.putReadBuffer(buffer) }
             let scanner = SegmentScanner(file: file, seed: journal.seed, base: segment.base, buffer: buffer)
             try visit(scanner, segment, bound: bound, &reading, path, body)
         }
@@ -77,25 +86,74 @@ package struct JournalReader: Sendable {
         let maximumBytes: Int
         var delivered = 0
         var isFinished = false
+
+        /// Gives `body` the next record, unless the reading ends before it.
+        /// - Returns: whether it did.
+        mutating func deliver(
+            _ record: RecordHeader,
+            _ payload: UnsafeRawBufferPointer,
+            _ body: (RecordHeader, UnsafeRawBufferPointer) throws -> Void
+        ) throws -> Bool {
+            let isTooMuch = delivered > 0 && payload.count > maximumBytes - delivered
+            if record.endPosition.rawValue > upTo || isTooMuch {
+                isFinished = true
+                return false
+            }
+            try body(record, payload)
+            delivered += max(payload.count, 1)
+            position = record.endPosition.rawValue
+            return true
+        }
     }
 
-    /// The segment to read next, and up to where; nil when there is nothing more.
-    private func locate(_ reading: inout Reading) -> (SegmentEntry, Int64)? {
+    private enum Place {
+        case nothing
+        /// The next records, in order.
+        case memory([PendingRecord])
+        /// The segment to read next, and up to where.
+        case file(SegmentEntry, Int64)
+    }
+
+    /// Records taken from memory at once: they are held meanwhile.
+    private static let maximumRun = 16
+
+    /// Where the next records are.
+    private func locate(_ reading: inout Reading) -> Place {
         let position = reading.position
-        let upTo = reading.upTo
-        let (segment, durable) = journal.state.withLock { state -> (SegmentEntry?, Int64) in
-            let segment = state.ledger.segment(holding: position)
-            if pins, let segment { state.ledger.pin(min(segment.end, state.ledger.durable)) }
-            return (segment, state.ledger.durable)
+        let (place, start) = journal.state.withLock { state -> (Place, Int64) in
+            let durable = state.ledger.durable
+            let bound = min(reading.upTo, durable)
+            guard position < bound, let segment = state.ledger.segment(holding: position), segment.base < bound else {
+                // Nothing there, or a hole up to the end.
+                return (.nothing, max(position, bound))
+            }
+            if pins { state.ledger.pin(min(segment.end, durable)) }
+            let start = max(position, segment.base)
+            let records = state.recent.run(from: start, maximumCount: Self.maximumRun)
+            if let last = records.last {
+                if pins { state.ledger.pin(last.end) }
+                return (.memory(records), start)
+            }
+            return (.file(segment, min(segment.end, durable, state.recent.start(from: start) ?? .max)), start)
         }
-        let bound = min(upTo, durable)
-        guard position < bound, let segment, segment.base < bound else {
-            // Nothing there, or a hole up to the end.
-            reading.position = max(position, bound)
-            return nil
+        reading.position = start
+        return place
+    }
+
+    private func visit(
+        _ records: [PendingRecord],
+        _ reading: inout Reading,
+        _ body: (RecordHeader, UnsafeRawBufferPointer) throws -> Void
+    ) throws {
+        for pending in records {
+            try withExtendedLifetime(pending.buffer) {
+                let record = UnsafeRawBufferPointer(pending.buffer.record)
+                let header = RecordFormat.decodeHeader(record, position: pending.position)
+                let payload = UnsafeRawBufferPointer(rebasing: record[RecordFormat.headerSize...])
+                _ = try reading.deliver(header, payload, body)
+            }
+            if reading.isFinished { return }
         }
-        reading.position = max(position, segment.base)
-        return (segment, min(segment.end, durable))
     }
 
     private func visit(
@@ -113,15 +171,7 @@ package struct JournalReader: Sendable {
             from: header + state.position - segment.base,
             limit: header + bound - segment.base
         ) { record, payload throws -> Bool in
-            let isTooMuch = state.delivered > 0 && payload.count > state.maximumBytes - state.delivered
-            if record.endPosition.rawValue > state.upTo || isTooMuch {
-                state.isFinished = true
-                return false
-            }
-            try body(record, payload)
-            state.delivered += max(payload.count, 1)
-            state.position = record.endPosition.rawValue
-            return true
+            try state.deliver(record, payload, body)
         }
         switch ending {
         case .end, .endMark:

@@ -2,8 +2,8 @@
 ///
 /// Ownership: exactly one owner at a time, and only the owner touches it. An encoder fills it, then hands it to
 /// ``TenantJournal/append(_:priority:)``; from the moment that call returns a position the journal owns it, until it is
-/// durable, when the journal gives it back to its ``RowBufferPool``. If `append` throws, the caller owns it again. That rule,
-/// not a lock, is why the class may be `@unchecked Sendable`.
+/// durable and stored, or not kept so long, when the journal gives it back to its ``RowBufferPool``. Once durable it is only
+/// read. If `append` throws, the caller owns it again. That rule, not a lock, is why the class may be `@unchecked Sendable`.
 ///
 /// The state lives behind one pointer instead of in stored properties, so that the inlined hot path pays for no
 /// exclusivity check; what remains of `reserve` and `advance` is a comparison and two stores.
@@ -62,6 +62,9 @@ package final class RowBuffer: @unchecked Sendable {
 
     /// Bytes of rows that fit without growing.
     package var capacity: Int { storage.pointee.limit - storage.pointee.base - RowBuffer.headroom }
+
+    /// Bytes of memory the buffer takes, filled or not.
+    var footprint: Int { storage.pointee.limit - storage.pointee.base }
 
     /// Makes room for `byteCount` more bytes and returns where to write them. The pointer is good until the next call of
     /// `reserve`; what was written becomes part of the buffer by ``advance(_:rows:)``, and is forgotten without it, so an

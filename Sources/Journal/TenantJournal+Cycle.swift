@@ -95,16 +95,18 @@ extension TenantJournal {
 
     /// - Returns: bytes that became durable.
     func publishDurable() -> Int {
-        let records = writer.takeDurable()
+        var records = writer.takeDurable()
         let bytes = records.reduce(0) { $0 + $1.length }
+        let end = records.last?.end
         state.withLock { state in
-            state.ledger.synced(upTo: records.last?.end, bytes: bytes)
+            state.ledger.synced(upTo: end, bytes: bytes)
             book(&state)
+            keepRecent(&records, &state)
         }
         directory.memory.release(bytes, for: memoryAccount)
-        for record in records { directory.buffers.put(record.buffer) }
+        recycle(&records)
         if writer.queue.isEmpty { recover() }
-        if let last = records.last { events.onDurable(self, JournalPosition(rawValue: last.end)) }
+        if let end { events.onDurable(self, JournalPosition(rawValue: end)) }
         return bytes
     }
 
@@ -212,12 +214,14 @@ extension TenantJournal {
             }
             state.closeResult = result
             state.ledger.sealLast()
+            state.recent = RecentRecords()
             defer { state.closeWaiters.removeAll() }
             return (result, state.closeWaiters)
         }
         retry.succeeded()
         directory.memory.close(memoryAccount)
         directory.disk.close(diskAccount)
+        directory.recent.close(recentAccount)
         directory.forget(self)
         for waiter in waiters { waiter.resume(returning: result) }
     }
@@ -255,11 +259,14 @@ extension TenantJournal {
     /// Gives up the oldest segment that can be given up, and reports what was in it.
     /// - Returns: whether there was one.
     private func dropOldestSegment() -> Bool {
-        guard
-            let (segment, forgotten) = state.withLock({ state in
-                state.ledger.giveUpOldest().map { ($0, state.ledger.forgotten) }
-            })
-        else { return false }
+        var recent: [PendingRecord] = []
+        let found = state.withLock { state -> (SegmentEntry, Int64)? in
+            guard let segment = state.ledger.giveUpOldest() else { return nil }
+            recent = dropRecent(upTo: segment.end, &state)
+            return (segment, state.ledger.forgotten)
+        }
+        recycle(&recent)
+        guard let (segment, forgotten) = found else { return false }
         // Not when the file could not be removed the last time: then its records are reported already.
         if segment.end > forgotten && !segment.isGivenUp { reportAbandoned(segment, from: forgotten) }
         // Damaged or not: what the policy gives up must free its space.

@@ -47,6 +47,7 @@ package final class TenantJournal: Sendable {
         var ledger: JournalLedger
         /// Appended, not yet taken by the journal thread.
         var pending: [PendingRecord] = []
+        var recent = RecentRecords()
         var waiters: [Waiter] = []
         var nextWaiterID: UInt64 = 0
         /// The thread knows that there is something to do, and whether it should hurry.
@@ -76,6 +77,7 @@ package final class TenantJournal: Sendable {
     let directory: JournalDirectory.Core
     let memoryAccount: SharedBudget.Account
     let diskAccount: SharedBudget.Account
+    let recentAccount: SharedBudget.Account
     let state: Mutex<State>
     let seed: UInt32
     /// The journal thread's.
@@ -91,6 +93,7 @@ package final class TenantJournal: Sendable {
         self.directory = directory
         memoryAccount = directory.memory.open()
         diskAccount = directory.disk.open()
+        recentAccount = directory.recent.open()
         state = Mutex(State(ledger: recovered.ledger))
         seed = RecordFormat.seed(journal: recovered.identity.journalID)
         writer = recovered.makeWriter(directory.configuration, directory.thread)
@@ -160,7 +163,11 @@ package final class TenantJournal: Sendable {
     /// The rows of all records before `position` are stored: their segments may go. Never goes back; what is not durable is
     /// not forgotten. The journal does not remember this over a restart: the database's checkpoint does.
     package func forget(upTo position: JournalPosition) {
-        changeLedger { $0.forget(upTo: position.rawValue) }
+        var stored = change { state in
+            state.ledger.forget(upTo: position.rawValue)
+            return dropRecent(upTo: state.ledger.forgotten, &state)
+        }
+        recycle(&stored)
     }
 
     /// The database's checkpoint was found further back than ``forget(upTo:)`` said, because it was restored from a backup:
@@ -176,26 +183,27 @@ package final class TenantJournal: Sendable {
     /// Records from `position` on stay, even when forgotten, because recovery still needs them. Until the first call nothing
     /// is kept that way, so call it before the first ``forget(upTo:)``. Never goes back.
     package func retain(from position: JournalPosition) {
-        changeLedger { $0.retain(from: position.rawValue) }
+        change { $0.ledger.retain(from: position.rawValue) }
     }
 
     /// New records begin at or after `position`: for a checkpoint that lies beyond the journal's end, because the journal
     /// lost its tail or was replaced. Without it, records at positions below the checkpoint would count as stored.
     package func advance(to position: JournalPosition) {
         let position = min(position, JournalPosition.highest)
-        changeLedger { $0.advance(to: position.rawValue) }
+        change { $0.ledger.advance(to: position.rawValue) }
     }
 
-    private func changeLedger(_ change: (inout JournalLedger) -> Void) {
+    private func change<R: Sendable>(_ change: (inout State) -> R) -> R {
         state.withLock { state in
-            change(&state.ledger)
-            guard state.closeResult == nil else { return }
+            let result = change(&state)
+            guard state.closeResult == nil else { return result }
             let isBlocked = state.trouble != nil || (state.waiters.first.map { $0.obstacle != .memory } ?? false)
             let minimum = isBlocked ? 0 : directory.configuration.forgottenSegmentBytes
             let isUseful =
                 isBlocked || !state.ledger.removableSegments().isEmpty
                 || state.ledger.lastSegmentIsSpent(minimum: minimum)
             if isUseful { schedule(&state, urgent: isBlocked) }
+            return result
         }
     }
 

@@ -14,11 +14,13 @@ struct JournalStep: Sendable {
     /// A record's rows.
     private let sample = RowBuffer()
 
-    init(folder: String, rows: Int) throws {
+    /// - Parameter isInMemory: whether records stay in memory until they are stored, as in the daemon.
+    init(folder: String, rows: Int, isInMemory: Bool = true) throws {
         self.rows = rows
         // The only syncs are those asked for.
         var configuration = JournalConfiguration(path: folder)
         configuration.syncInterval = .seconds(3600)
+        if !isInMemory { configuration.maximumRecentBytes = 0 }
         directory = try JournalDirectory(configuration)
         journal = try directory.openJournal(tenant: UUID(uuid: (1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)))
             .journal

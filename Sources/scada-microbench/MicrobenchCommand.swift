@@ -18,8 +18,9 @@ struct MicrobenchCommand: ParsableCommand {
         /// Records into the journal and onto the disk, of many rows and of few.
         case journal
         case journalSmall = "journal-small"
-        /// Records read back for the database.
+        /// Records read back for the database, from the segments and from memory.
         case readBack = "read-back"
+        case readMemory = "read-memory"
         /// A message signed, encrypted, decrypted and checked (Basic256Sha256).
         case channel
         /// Rows into the order (well, tag, timestamp).
@@ -42,7 +43,8 @@ struct MicrobenchCommand: ParsableCommand {
             case .decodeSmall: try DecodeStep(values: 10).run(rounds)
             case .journal: try JournalStep(folder: folder, rows: 1_000).append(rounds)
             case .journalSmall: try JournalStep(folder: folder, rows: 10).append(rounds)
-            case .readBack: try JournalStep(folder: folder, rows: 1_000).readBack(rounds)
+            case .readBack: try JournalStep(folder: folder, rows: 1_000, isInMemory: false).readBack(rounds)
+            case .readMemory: try JournalStep(folder: folder, rows: 1_000).readBack(rounds)
             case .channel: try ChannelStep(keys: keys).run(rounds)
             case .sort: try SortStep().run(rounds)
             }

@@ -36,9 +36,9 @@ import Testing
     }
 
     @Test func thePoolIsBoundedThreeTimes() {
-        let pool = RowBufferPool(maximumCount: 2, initialCapacity: 100, maximumCapacity: 1000)
+        let pool = RowBufferPool(maximumCount: 2, minimumCapacity: 96, maximumCapacity: 1000)
         let buffers = (0..<3).map { _ in pool.take() }
-        #expect(buffers.allSatisfy { $0.capacity == 100 })
+        #expect(buffers.allSatisfy { $0.capacity == 96 })
         [1, 2, 3].withUnsafeBytes { buffers[0].append($0) }
         for buffer in buffers { pool.put(buffer) }
         #expect(pool.count == 2)
@@ -49,11 +49,54 @@ import Testing
         pool.put(RowBuffer(capacity: 1000))
         #expect(pool.count == 1)
 
-        let small = RowBufferPool(maximumBytes: 250, initialCapacity: 100)
-        for _ in 0..<3 { small.put(RowBuffer(capacity: 100)) }
-        #expect(small.count == 2)
-        #expect(small.take().capacity == 100)
-        small.put(RowBuffer(capacity: 150))
-        #expect(small.count == 2)
+        let narrow = RowBufferPool(maximumBytes: 250, minimumCapacity: 96)
+        for _ in 0..<3 { narrow.put(RowBuffer(capacity: 100)) }
+        #expect(narrow.count == 2)
+        #expect(narrow.take().capacity == 100)
+        narrow.put(RowBuffer(capacity: 151))
+        #expect(narrow.count == 1)
+        narrow.put(RowBuffer(capacity: 150))
+        #expect(narrow.count == 2)
+    }
+
+    @Test func thePoolGivesWhatIsLargeEnoughAndNotMuchLarger() {
+        let pool = RowBufferPool(minimumCapacity: 64)
+        let large = pool.take(capacity: 1000)
+        #expect(large.capacity == 1024)
+        pool.put(large)
+        #expect(pool.take(capacity: 500).capacity == 512, "more than half of the other would be empty")
+        #expect(pool.take(capacity: 1025).capacity == 1280)
+        #expect(pool.count == 1)
+        #expect(pool.take(capacity: 640) === large)
+    }
+
+    @Test(arguments: 1...4) func racksHoldWhatTheySay(_ seed: UInt64) {
+        var random = SeededGenerator(seed: seed)
+        for _ in 0..<10_000 {
+            let capacity = Int.random(in: 4...(4 << Int.random(in: 0...30, using: &random)), using: &random)
+            let rack = RowBufferPool.rack(holding: capacity)
+            let isRight =
+                RowBufferPool.capacity(of: rack) <= capacity && capacity < RowBufferPool.capacity(of: rack + 1)
+            #expect(isRight, "seed \(seed), \(capacity) in \(rack)")
+            let enough = RowBufferPool.capacity(of: RowBufferPool.rack(for: capacity))
+            #expect(enough >= capacity && enough <= capacity + capacity / 4 + 1, "seed \(seed), \(capacity)")
+        }
+    }
+
+    @Test func whatNobodyTookSinceTheLastTrimGoes() {
+        let pool = RowBufferPool(minimumCapacity: 64)
+        let buffers = (0..<4).map { _ in pool.take() }
+        for buffer in buffers { pool.put(buffer) }
+        pool.trim()
+        #expect(pool.count == 4, "all were taken")
+        let used = pool.take()
+        pool.put(used)
+        pool.trim()
+        #expect(pool.count == 1)
+        #expect(pool.take() === used)
+        pool.put(used)
+        pool.trim()
+        pool.trim()
+        #expect(pool.count == 0)
     }
 }

@@ -43,8 +43,9 @@ import Testing
         }
     }
 
-    @Test func readingInPieces() async throws {
+    @Test(arguments: [0, 5000, 1 << 20]) func readingInPieces(_ recentBytes: Int) async throws {
         var bench = try Bench()
+        bench.configuration.maximumRecentBytes = recentBytes
         bench.configuration.segmentBytes = 4096
         try await bench.run { directory, journal, _ in
             let appended = try journal.fill(1...200)
@@ -239,8 +240,9 @@ import Testing
         try await directory.close()
     }
 
-    @Test func advancingSkipsPositions() async throws {
-        let bench = try Bench()
+    @Test(arguments: [0, 1 << 20]) func advancingSkipsPositions(_ recentBytes: Int) async throws {
+        var bench = try Bench()
+        bench.configuration.maximumRecentBytes = recentBytes
         var appended: [Seen] = []
         try await bench.run { directory, journal, _ in
             appended = try journal.fill(1...2)

@@ -28,6 +28,8 @@ package final class ConnectionIntake: NotificationConsumer, @unchecked Sendable 
     let table = TagTable()
     var encoder: ReadingEncoder
     var buffer: RowBuffer?
+    /// Bytes of the largest of the last records: what the next may need.
+    private var usualBytes = 0
     /// Appended and not acknowledged yet, in the order of the journal.
     var appended = CircularBuffer<Appended>(initialCapacity: 16)
     var badTags: [UInt32: BadTag] = [:]
@@ -251,7 +253,7 @@ package final class ConnectionIntake: NotificationConsumer, @unchecked Sendable 
     /// The buffer of the present notification; the first use begins it.
     func currentBuffer() -> RowBuffer {
         if let buffer { return buffer }
-        let fresh = buffers.take()
+        let fresh = buffers.take(capacity: usualBytes + usualBytes / 8)
         buffer = fresh
         encoder.begin()
         return fresh
@@ -296,6 +298,7 @@ package final class ConnectionIntake: NotificationConsumer, @unchecked Sendable 
     /// - Throws: when this process may not store it; then it is thrown away.
     private func record(of context: NotificationContext) throws -> JournalRecord {
         let rows = currentBuffer()
+        usualBytes = max(rows.count, usualBytes - usualBytes / 64)
         if let pass, !pass.isValid {
             // Another replica may have the connection by now: what waited in a buffer while this process stood still is its.
             throwAway(rows)

@@ -122,6 +122,7 @@ enum Daemon {
         let trimming = Task {
             try await Task.sleep(for: .seconds(10))
             while true {
+                journals.directory.buffers.trim()
                 Allocator.trim()
                 try await Task.sleep(for: .seconds(60))
             }

@@ -59,6 +59,8 @@ struct Bench {
         configuration.retryDelay = .seconds(3600)
         configuration.maximumRetryDelay = .seconds(3600)
         configuration.observer = probe.observer
+        // What the tests read is read from the files, unless they say otherwise.
+        configuration.maximumRecentBytes = 0
         if let fileSystem { configuration.fileSystem = fileSystem }
     }
 
