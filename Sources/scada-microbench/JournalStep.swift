@@ -67,7 +67,7 @@ struct JournalStep: Sendable {
     private func appendGroup() async throws -> JournalPosition {
         var end = journal.endPosition
         for number in 0..<Self.group {
-            let buffer = directory.buffers.take()
+            let buffer = directory.buffers.take(capacity: sample.count)
             sample.withUnsafeBytes { buffer.append($0, rows: rows) }
             let header = RecordHeader(
                 rowCount: UInt32(rows),

@@ -14,7 +14,7 @@ BASELINE = ROOT / "Tests" / "Baselines" / "microbench.json"
 # How often each step is repeated: the difference between the two runs is free of what starting costs.
 ROUNDS = {
     "decode": (2, 12), "decode-small": (100, 1100), "journal": (2, 7), "journal-small": (20, 220), "read-back": (2, 7),
-    "channel": (2, 12), "sort": (1, 4),
+    "read-memory": (2, 7), "channel": (2, 12), "sort": (1, 4),
 }
 ALLOCATORS = {"malloc", "calloc", "realloc", "posix_memalign", "aligned_alloc", "memalign"}
 # Instructions may grow by so much: the compiler's next version moves them a little.
