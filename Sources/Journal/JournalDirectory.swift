@@ -69,7 +69,7 @@ package final class JournalDirectory: Sendable {
         case closed(JournalError?)
     }
 
-    /// Empty buffers for encoders, and where the journal puts them when their rows are durable.
+    /// Empty buffers for encoders, and where the journal puts them when it needs their rows no more.
     package let buffers: RowBufferPool
     let core: Core
     private let rootDevice: UInt64

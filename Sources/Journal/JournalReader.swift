@@ -9,10 +9,10 @@ import Musl
 
 /// Reads a tenant's durable records back: what the database writer streams, and what recovery replays.
 ///
-/// What is not stored yet is usually still in memory (``RecentRecords``), the rest is read from the segments. Blocks on the
-/// disk then, so it is for threads of one's own, never for the cooperative pool. Runs while
-/// the journal appends, rotates and removes. Holds no file and no memory between calls: the 1 MiB buffer comes from a small
-/// pool of the directory, so that a thousand tenants do not hold a thousand of them.
+/// What is not stored yet is usually still in memory (``RecentRecords``), the rest is read from the segments. That blocks on
+/// the disk, so it is for threads of one's own, never for the cooperative pool. Runs while the journal appends, rotates and
+/// removes. Holds no file and no memory between calls: the 1 MiB buffer for the segments comes from a small pool of the
+/// directory, so that a thousand tenants do not hold a thousand of them.
 package struct JournalReader: Sendable {
     let journal: TenantJournal
     /// Whether what was read counts as in use by a transaction until it is forgotten or released.

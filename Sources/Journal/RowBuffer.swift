@@ -1,9 +1,10 @@
 /// Growable raw memory into which COPY rows are written, and from which the journal writes them to disk without a copy.
 ///
 /// Ownership: exactly one owner at a time, and only the owner touches it. An encoder fills it, then hands it to
-/// ``TenantJournal/append(_:priority:)``; from the moment that call returns a position the journal owns it, until it is
-/// durable and stored, or not kept so long, when the journal gives it back to its ``RowBufferPool``. Once durable it is only
-/// read. If `append` throws, the caller owns it again. That rule, not a lock, is why the class may be `@unchecked Sendable`.
+/// ``TenantJournal/append(_:priority:)``; from the moment that call returns a position the journal owns it, until it gives it
+/// back to its ``RowBufferPool``: when it is durable, or, where there is memory to keep it so long, when it is stored. In
+/// between several may read it and nobody writes. If `append` throws, the caller owns it again. That rule, not a lock, is why
+/// the class may be `@unchecked Sendable`.
 ///
 /// The state lives behind one pointer instead of in stored properties, so that the inlined hot path pays for no
 /// exclusivity check; what remains of `reserve` and `advance` is a comparison and two stores.

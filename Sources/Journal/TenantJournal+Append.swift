@@ -10,8 +10,8 @@ extension TenantJournal {
     /// OPC UA server's queue.
     ///
     /// Runs on the caller's executor: no hop when nothing has to be waited for. The payload is not copied; its buffer belongs
-    /// to the journal when this returns and goes to the directory's ``JournalDirectory/buffers`` pool once durable. When it
-    /// throws, the buffer is still the caller's.
+    /// to the journal when this returns and goes to the directory's ``JournalDirectory/buffers`` pool once it is durable, or,
+    /// where there is memory for it, once it is stored. When it throws, the buffer is still the caller's.
     ///
     /// - Throws: ``JournalError/Code/closed``, ``JournalError/Code/recordTooLarge``, or ``JournalError/Code/cancelled`` when
     ///   the task was cancelled while it waited.

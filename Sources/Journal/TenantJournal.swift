@@ -114,7 +114,7 @@ package final class TenantJournal: Sendable {
     package var oldestPosition: JournalPosition { JournalPosition(rawValue: state.withLock { $0.ledger.oldest }) }
     /// Bytes of this tenant's segment files.
     package var bytesOnDisk: Int { state.withLock { $0.ledger.bytesOnDisk } }
-    /// Bytes appended and not durable yet: what the journal holds in memory.
+    /// Bytes appended and not durable yet: what is in memory only.
     package var pendingBytes: Int { state.withLock { $0.ledger.pendingBytes } }
     /// Rows appended and not forgotten; exact up to a thousand records' backlog, then within 0.2 %.
     package var backlogRows: Int { Int(state.withLock { $0.ledger.backlogRows }) }

@@ -15,7 +15,7 @@ package struct RowSorter {
         /// The index on (well_id, timestamp).
         case index
         /// TimescaleDB's columnstore. A tag's newest row comes first, as in its `compress_orderby`: the server sorts rows
-        /// that come the other way round all over again, which took more than all else it did with them.
+        /// that come the other way round all over again, a third of all it did with them.
         case columnstore
 
         /// Bytes of rows held at most before they go out: of usual rows about 100,000, or 300,000. For the index, larger runs

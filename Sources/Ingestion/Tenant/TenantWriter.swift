@@ -9,8 +9,8 @@ import TimescaleStore
 /// Brings a tenant's journal into its database: COPY and checkpoint in one transaction, then the journal forgets.
 ///
 /// Oldest rows first: in one flush at a time, or, where one COPY stream is the wall, in several at the same time that are
-/// committed in order. Rows are always read from the journal, which holds the next ones in memory within a
-/// bound, so what is in memory does not depend on how far behind the database is.
+/// committed in order. Rows are always read from the journal, which holds the next ones in
+/// memory within a bound, so that what is in memory does not depend on how far behind the database is.
 actor TenantWriter {
     struct Settings: Sendable {
         var maximumRows = 10_000
