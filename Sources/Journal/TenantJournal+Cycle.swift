@@ -79,10 +79,9 @@ extension TenantJournal {
 
     /// Whether an empty segment should take over from one that stands in the way of freeing space.
     private func rotationPlan(_ state: borrowing State) -> RotationPlan {
-        let isBlocked = state.waiters.first.map { $0.obstacle != .memory } ?? false
-        let minimum = isBlocked ? 0 : directory.configuration.forgottenSegmentBytes
+        let minimum = state.isBlocked ? 0 : directory.configuration.forgottenSegmentBytes
         var rotates = state.ledger.lastSegmentIsSpent(minimum: minimum)
-        if isBlocked, directory.configuration.fullPolicy == .dropOldest, state.ledger.segmentToDrop() == nil,
+        if state.isBlocked, directory.configuration.fullPolicy == .dropOldest, state.ledger.segmentToDrop() == nil,
             state.ledger.pendingBytes == 0, let last = state.ledger.segments.last, last.end > last.base
         {
             rotates = true
@@ -171,8 +170,8 @@ extension TenantJournal {
         }
         while true {
             admitWaiters()
-            let isBlocked = state.withLock { $0.waiters.first.map { $0.obstacle != .memory } ?? false }
-            guard isBlocked, directory.configuration.fullPolicy == .dropOldest, retry.time == nil else { break }
+            guard state.withLock({ $0.isBlocked }), directory.configuration.fullPolicy == .dropOldest, retry.time == nil
+            else { break }
             if dropOldestSegment() { continue }
             // Only the segment being written is left to give up: the next cycle seals it.
             state.withLock { state in
@@ -228,10 +227,11 @@ extension TenantJournal {
 
     // MARK: Removing
 
-    /// Whether files should rather be removed than kept to be written over.
+    /// Whether files should rather be removed than kept to be written over. To wait for memory is no reason: that happens
+    /// when much comes at once, which is when writing over saves most.
     private var isTight: Bool {
         state.withLock { state in
-            state.trouble != nil || state.isClosing || !state.waiters.isEmpty
+            state.trouble != nil || state.isClosing || state.isBlocked
                 || state.ledger.bytesOnDisk > directory.configuration.maximumBytesPerTenant / 2
         }
     }

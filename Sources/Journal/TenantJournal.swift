@@ -49,6 +49,8 @@ package final class TenantJournal: Sendable {
         var pending: [PendingRecord] = []
         var recent = RecentRecords()
         var waiters: [Waiter] = []
+        /// Somebody waits for room on the disk, not only for memory.
+        var isBlocked: Bool { waiters.first.map { $0.obstacle != .memory } ?? false }
         var nextWaiterID: UInt64 = 0
         /// The thread knows that there is something to do, and whether it should hurry.
         var isScheduled = false
@@ -197,7 +199,7 @@ package final class TenantJournal: Sendable {
         state.withLock { state in
             let result = change(&state)
             guard state.closeResult == nil else { return result }
-            let isBlocked = state.trouble != nil || (state.waiters.first.map { $0.obstacle != .memory } ?? false)
+            let isBlocked = state.trouble != nil || state.isBlocked
             let minimum = isBlocked ? 0 : directory.configuration.forgottenSegmentBytes
             let isUseful =
                 isBlocked || !state.ledger.removableSegments().isEmpty

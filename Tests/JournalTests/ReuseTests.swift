@@ -119,6 +119,32 @@ import Musl
         #expect(try listFolder(folder).allSatisfy { !$0.hasSuffix(SegmentName.spareSuffix) })
     }
 
+    /// To wait for memory is no sign that the disk is short: the files that wait to be written over stay.
+    @Test func waitingForMemoryLeavesTheSpares() async throws {
+        var bench = try Bench()
+        bench.configuration.segmentBytes = 4096
+        bench.configuration.forgottenSegmentBytes = 1000
+        bench.configuration.maximumPendingBytesPerTenant = 2500
+        let folder = bench.folder.tenant(Bench.tenant)
+        try await bench.run { directory, journal, _ in
+            func spares() throws -> Int { try listFolder(folder).count { $0.hasSuffix(SegmentName.spareSuffix) } }
+            for number in 0..<10 as Range<UInt32> {
+                _ = try await journal.append(Sample.record(number, bytes: 1000))
+                await directory.syncNow()
+            }
+            journal.forget(upTo: journal.durablePosition)
+            await directory.syncNow()
+            let before = try spares()
+            #expect(before > 0)
+            // Too little to hurry for, and so much that the next has to wait for it.
+            _ = try await journal.append(Sample.record(10, bytes: 1000))
+            let next = Sample.record(11, bytes: 2000)
+            #expect(try journal.appendIfPossible(next) == nil)
+            _ = try await journal.append(next)
+            #expect(try spares() == before)
+        }
+    }
+
     /// Left behind by a process that was killed.
     @Test func sparesOfAnEarlierRunGo() async throws {
         let bench = try Bench()
