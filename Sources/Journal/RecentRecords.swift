@@ -11,9 +11,9 @@ struct RecentRecords {
     /// Memory the records take, ``RowBuffer/footprint``.
     private(set) var bytes = 0
 
-    /// Whether `record` is worth its memory: not when most of a large buffer is empty.
-    static func isWorthKeeping(_ record: PendingRecord) -> Bool {
-        record.buffer.footprint <= 2 * record.length + 4096
+    /// Whether most of a large buffer is empty: then `record` is not worth its memory.
+    static func isWasteful(_ record: PendingRecord) -> Bool {
+        record.buffer.footprint > 2 * record.length + 4096
     }
 
     /// Takes over a record that became durable after those before.

@@ -93,6 +93,14 @@ package final class RowBuffer: @unchecked Sendable {
         advance(bytes.count, rows: rows)
     }
 
+    /// Takes over what is in `other`, the journal's header included, in place of what is here.
+    func copy(_ other: RowBuffer) {
+        removeAll()
+        let target = reserve(other.count) - Self.headroom
+        target.copyMemory(from: other.storage.pointee.base, byteCount: Self.headroom + other.count)
+        advance(other.count, rows: other.rowCount)
+    }
+
     /// Empties the buffer and keeps its memory.
     package func removeAll() {
         storage.pointee.cursor = storage.pointee.base + RowBuffer.headroom

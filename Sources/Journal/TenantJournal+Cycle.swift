@@ -97,6 +97,7 @@ extension TenantJournal {
         var records = writer.takeDurable()
         let bytes = records.reduce(0) { $0 + $1.length }
         let end = records.last?.end
+        compact(&records)
         state.withLock { state in
             state.ledger.synced(upTo: end, bytes: bytes)
             book(&state)

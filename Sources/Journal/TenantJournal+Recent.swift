@@ -2,6 +2,19 @@ import Synchronization
 
 /// Records kept in memory until they are stored: see ``RecentRecords``.
 extension TenantJournal {
+    /// Moves what lies in much too large a buffer, as the last part of a burst does, into a smaller one: records that nobody
+    /// but the journal's thread has, and that may be kept.
+    func compact(_ records: inout [PendingRecord]) {
+        guard directory.configuration.maximumRecentBytes > 0 else { return }
+        for index in records.indices where RecentRecords.isWasteful(records[index]) {
+            let large = records[index].buffer
+            let small = directory.buffers.take(capacity: large.count)
+            small.copy(large)
+            records[index].buffer = small
+            directory.buffers.put(large)
+        }
+    }
+
     /// Takes out of `records`, which became durable just now, those for which there is memory. The others, and what is not
     /// worth keeping any more, are left for ``recycle(_:)``.
     func keepRecent(_ records: inout [PendingRecord], _ state: inout State) {
@@ -13,7 +26,7 @@ extension TenantJournal {
             return
         }
         records.removeAll { record in
-            guard RecentRecords.isWorthKeeping(record), record.end > state.ledger.forgotten,
+            guard !RecentRecords.isWasteful(record), record.end > state.ledger.forgotten,
                 directory.recent.reserve(record.buffer.footprint, for: recentAccount)
             else { return false }
             state.recent.append(record)

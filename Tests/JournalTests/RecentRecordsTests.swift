@@ -37,8 +37,8 @@ import Testing
 
     @Test func aLargeBufferWithLittleInItIsNotWorthItsMemory() {
         let record = PendingRecord(position: 0, buffer: RowBuffer(capacity: 10_000), length: 1000)
-        #expect(!RecentRecords.isWorthKeeping(record))
-        #expect(RecentRecords.isWorthKeeping(Self.record(at: 0)))
+        #expect(RecentRecords.isWasteful(record))
+        #expect(!RecentRecords.isWasteful(Self.record(at: 0)))
     }
 
     // MARK: In a journal
@@ -65,6 +65,24 @@ import Testing
             #expect(directory.buffers.count == 4, "the buffers come back")
             #expect(throws: JournalError.self) { try journal.readAll() }
             #expect(try journal.readAll(from: JournalPosition(rawValue: 400)).records == Array(appended[4...]))
+        }
+    }
+
+    /// It is read from memory too, but takes no more of it than it needs.
+    @Test func whatLiesInALargeBufferIsMovedIntoASmallOne() async throws {
+        let bench = try Self.bench()
+        try await bench.run { directory, journal, _ in
+            let large = RowBuffer(capacity: 100_000)
+            Sample.payload(7, bytes: 900).withUnsafeBytes { large.append($0, rows: 9) }
+            _ = try journal.appendIfPossible(JournalRecord(header: Sample.header(7, rows: 9), rows: large))
+            await directory.syncNow()
+            #expect(directory.buffers.count == 1, "the large one, for the next burst")
+            #expect(directory.core.recent.total < 3000)
+            for name in try bench.segmentFiles {
+                try FileManager.default.removeItem(atPath: bench.folder.tenant(Bench.tenant) + "/" + name)
+            }
+            let read = try journal.readAll()
+            #expect(read.genuine && read.records.map(\.number) == [7])
         }
     }
 
