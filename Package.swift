@@ -47,6 +47,7 @@ let package = Package(
         .target(name: "CScadaProto", dependencies: ["CProtobufC"]),
         .target(name: "CChecksum"),
         .target(name: "CAllocator"),
+        .target(name: "CProcessor"),
 
         // Swift modules, each importing only what stands above it.
         .target(name: "Metrics", swiftSettings: settings),
@@ -66,7 +67,7 @@ let package = Package(
         .target(
             name: "Ingestion",
             dependencies: [
-                "Metrics", "OPCUACodec", "OPCUASecurity", "OPCUAClient", "Journal", "TimescaleStore",
+                "CProcessor", "Metrics", "OPCUACodec", "OPCUASecurity", "OPCUAClient", "Journal", "TimescaleStore",
                 nioCore, nioPosix, logging, lifecycle,
             ],
             swiftSettings: settings

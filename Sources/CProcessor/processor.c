@@ -1,0 +1,2 @@
+/* SwiftPM wants a source file; everything is in the header, to be inlined. */
+#include "CProcessor.h"
