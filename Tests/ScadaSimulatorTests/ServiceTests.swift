@@ -159,6 +159,29 @@ import Testing
         #expect(try client.published(third)?.notificationMessage.sequenceNumber == 2)
     }
 
+    @Test(arguments: [0, 90, 100, 130, 299])
+    func `a server that takes its turn publishes at its place in the interval, whenever it was asked to`(
+        milliseconds: Int64
+    ) throws {
+        let client = TestClient(TestClient.server(phase: 0.25))
+        try client.connect()
+        let server = client.server
+        server.now = milliseconds * 1_000_000
+        let id = try client.subscribe(interval: 400)
+        let subscription = try #require(server.subscriptions[id])
+        #expect(subscription.nextPublish == (milliseconds < 100 ? 100 : 500) * 1_000_000)
+        let modify = ModifySubscriptionRequest(
+            subscriptionId: id,
+            requestedPublishingInterval: 1_000,
+            requestedLifetimeCount: 30,
+            requestedMaxKeepAliveCount: 10
+        )
+        _ = try client.call(modify)
+        #expect(subscription.nextPublish == (milliseconds < 250 ? 250 : 1_250) * 1_000_000)
+        client.advance(milliseconds: 2_000)
+        #expect(subscription.nextPublish % 1_000_000_000 == 250_000_000)
+    }
+
     @Test func `what was not acknowledged can be had again, byte for byte`() throws {
         let (client, subscription) = try subscribed()
         _ = try client.monitor(subscription)

@@ -62,6 +62,13 @@ struct SimulatorCommand: AsyncParsableCommand {
         )
     )
     var tick = 50
+    @Flag(
+        help: """
+            The servers take turns in publishing, evenly over the interval, as those would that know nothing of each other; \
+            not when their subscriptions were made, which is nearly at once.
+            """
+    )
+    var turns = false
     @Flag(help: "Every tag counts 1, 2, 3 instead of measuring.")
     var counters = false
     @OptionGroup(title: "Security") var security: SecurityOptions
@@ -172,6 +179,7 @@ struct SimulatorCommand: AsyncParsableCommand {
             port: port,
             threads: threads,
             tick: tick,
+            takesTurns: turns,
             duration: duration,
             identities: identities,
             reverseTargets: reverseConnect.compactMap(Self.target),

@@ -20,6 +20,8 @@ struct SimulatorRun: Sendable {
     var threads: Int
     /// Milliseconds.
     var tick = 50
+    /// Whether the servers take turns in publishing.
+    var takesTurns = false
     /// Seconds; nil runs until a signal.
     var duration: Double?
     /// ApplicationUri and security of each server.
@@ -113,6 +115,7 @@ struct SimulatorRun: Sendable {
             epoch: clock.epoch,
             historyMinutes: history,
             tick: tick,
+            publishingPhase: takesTurns ? Double(index) / Double(layouts.count) : nil,
             security: identities[index].security,
             reverseTargets: reverseTargets
         )

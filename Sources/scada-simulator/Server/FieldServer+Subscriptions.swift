@@ -42,6 +42,7 @@ extension FieldServer {
             now: now
         )
         nextSubscriptionID += 1
+        if let phase = configuration.publishingPhase { subscription.keepPhase(phase, now: now) }
         subscriptions[subscription.id] = subscription
         publishOrder.append(subscription)
         attach(subscription, to: session)
@@ -72,6 +73,7 @@ extension FieldServer {
         )
         subscription.publishingInterval = Int64(revised.interval * 1e6)
         subscription.nextPublish = min(subscription.nextPublish, now + subscription.publishingInterval)
+        if let phase = configuration.publishingPhase { subscription.keepPhase(phase, now: now) }
         subscription.publishing.keepAliveCount = revised.keepAlive
         subscription.publishing.lifetimeCount = revised.lifetime
         subscription.maximumNotifications = Int(request.maxNotificationsPerPublish)

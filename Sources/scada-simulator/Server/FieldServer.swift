@@ -50,6 +50,8 @@ final class FieldServer {
         var historyMinutes = 0.0
         /// Milliseconds: how often ``FieldServer/tick()`` is called, and the shortest publishing interval.
         var tick = 50
+        /// Where in the publishing interval the cycles begin, 0 to below 1 of it; nil: where the subscription was made.
+        var publishingPhase: Double?
         var security = ServerSecurity()
         /// Clients to dial.
         var reverseTargets: [(host: String, port: Int)] = []

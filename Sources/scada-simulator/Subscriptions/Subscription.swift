@@ -53,6 +53,13 @@ final class Subscription {
         nextPublish = now + publishingInterval
     }
 
+    /// Has the cycles begin at `phase` of the interval, counted from the beginning of the run; the first of them after `now`.
+    func keepPhase(_ phase: Double, now: Int64) {
+        let offset = Int64(phase * Double(publishingInterval))
+        let since = (now - offset) % publishingInterval
+        nextPublish = now - since + (since < 0 ? 0 : publishingInterval)
+    }
+
     var itemCount: Int { slots.count }
     var hasNotifications: Bool { readyHead < ready.count }
 

@@ -35,6 +35,7 @@ final class TestClient {
         wells: Int = 2,
         rate: Double = 20,
         counters: Bool = true,
+        phase: Double? = nil,
         limits: ServerLimits = ServerLimits()
     ) -> FieldServer {
         FieldServer(
@@ -43,7 +44,8 @@ final class TestClient {
                 rate: rate,
                 endpointURL: "opc.tcp://localhost:4840",
                 applicationURI: "urn:test",
-                epoch: epoch
+                epoch: epoch,
+                publishingPhase: phase
             ),
             limits: limits
         )
