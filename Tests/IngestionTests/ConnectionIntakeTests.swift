@@ -5,6 +5,7 @@ import NIOCore
 import NIOPosix
 import OPCUAClient
 import OPCUACodec
+import Synchronization
 import Testing
 import TimescaleStore
 
@@ -29,7 +30,8 @@ import TimescaleStore
             folder: String,
             tenant: UUID,
             restoring memory: TenantMemory.Connection? = nil,
-            syncInterval: Duration = .milliseconds(50)
+            syncInterval: Duration = .milliseconds(50),
+            events: IntakeEvents = IntakeEvents()
         ) throws {
             self.folder = folder
             var configuration = JournalConfiguration(path: folder)
@@ -44,7 +46,7 @@ import TimescaleStore
                 eventLoop: MultiThreadedEventLoopGroup.singleton.next(),
                 journal: journal,
                 buffers: directory.buffers,
-                events: IntakeEvents(),
+                events: events,
                 logger: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
             )
             intake.restore(memory ?? found.connection(ConnectionIntakeTests.connection))
@@ -61,13 +63,14 @@ import TimescaleStore
 
     private func memory(
         after memory: TenantMemory.Connection,
+        events: IntakeEvents = IntakeEvents(),
         _ body: @escaping @Sendable (ConnectionIntake) -> Void
     ) async throws -> TenantMemory {
         let folder = FileManager.default.temporaryDirectory.path + "/intake-test-\(UUID().uuidString)"
         try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: false)
         defer { try? FileManager.default.removeItem(atPath: folder) }
         let tenant = UUID()
-        let run = try Run(folder: folder, tenant: tenant, restoring: memory)
+        let run = try Run(folder: folder, tenant: tenant, restoring: memory, events: events)
         let intake = run.intake
         try await intake.eventLoop.submit { body(intake) }.get()
         try await run.directory.close()
@@ -155,6 +158,31 @@ import TimescaleStore
         #expect(found.connection(Self.connection).openGap == nil)
         // And what history may fill is not forgotten.
         #expect(found.healings[gap.id]?.holes == [TagHole(key: Self.key, after: 100, until: 140)])
+    }
+
+    /// What the server's queue lost during a break lies in the break's hole. Told as a hole of its own too, it would be filled from
+    /// history twice, and stored twice.
+    @Test func anOverflowInTheFirstValueAfterABreakIsPartOfTheBreak() async throws {
+        let gaps = Mutex<[IntakeGap]>([])
+        var events = IntakeEvents()
+        events.gap = { gap in gaps.withLock { $0.append(gap) } }
+        _ = try await memory(after: remembered, events: events) { intake in
+            intake.subscriptionsCreated([Self.subscription(8)])
+            intake.take(
+                [
+                    .overflow(handle: 0, after: 100, until: 140), .first(handle: 0, before: Self.state, at: 140),
+                    .overflow(handle: 0, after: 140, until: 160),
+                ],
+                Self.context(1)
+            )
+        }
+        let told = gaps.withLock { $0 }
+        #expect(told.map(\.cause) == [.queueOverflow, .subscriptionLost])
+        #expect(
+            told.map(\.holes) == [
+                [TagHole(key: Self.key, after: 140, until: 160)], [TagHole(key: Self.key, after: 100, until: 140)],
+            ]
+        )
     }
 
     private static func context(_ sequenceNumber: UInt32) -> NotificationContext {

@@ -71,6 +71,8 @@ extension ConnectionIntake {
             switch event {
             case .overflow(let handle, let after, let until):
                 guard let key = table.key(of: handle) else { continue }
+                // In the first value after a break: the break's hole has the same bounds, and history would be asked for both.
+                if let after, after < until, openGap?.awaited.contains(handle) == true { continue }
                 overflows.append(TagHole(key: key, after: min(after ?? until, until), until: until))
             case .first(let handle, let before, let at):
                 guard openGap != nil, let key = table.key(of: handle) else { continue }
