@@ -12,13 +12,19 @@ import Musl
 
 /// Segment files that are written over: see SegmentWriter+Reuse.swift.
 @Suite struct ReuseTests {
+    /// Small segments, whose files are kept early.
+    private static func bench() throws -> Bench {
+        var bench = try Bench()
+        bench.configuration.segmentBytes = 4096
+        bench.configuration.forgottenSegmentBytes = 1000
+        return bench
+    }
+
     /// A journal whose last segment stands in a file that was longer before, and what is in it; still open.
     private static func withReusedSegment(
         _ body: (Bench, JournalDirectory, TenantJournal, [Seen]) async throws -> Void
     ) async throws {
-        var bench = try Bench()
-        bench.configuration.segmentBytes = 4096
-        bench.configuration.forgottenSegmentBytes = 1000
+        let bench = try Self.bench()
         try await bench.run { directory, journal, _ in
             var next: UInt32 = 0
             while directory.statistics.segmentsReused == 0 {
@@ -99,49 +105,42 @@ import Musl
 
     /// A journal that is more than half full, or closes, keeps no files it does not need.
     @Test func sparesAreGivenBack() async throws {
-        var bench = try Bench()
-        bench.configuration.segmentBytes = 4096
-        bench.configuration.forgottenSegmentBytes = 1000
+        var bench = try Self.bench()
         bench.configuration.maximumBytesPerTenant = 40_000
         let folder = bench.folder.tenant(Bench.tenant)
         try await bench.run { directory, journal, _ in
-            func spares() throws -> Int { try listFolder(folder).count { $0.hasSuffix(SegmentName.spareSuffix) } }
             try journal.fill(0...60, bytes: 100)
             await directory.syncNow()
             journal.forget(upTo: journal.durablePosition)
             await directory.syncNow()
-            #expect(try spares() > 0)
+            #expect(try bench.spares > 0)
             try journal.fill(61...220, bytes: 100)
             await directory.syncNow()
             #expect(journal.bytesOnDisk > 20_000)
-            #expect(try spares() == 0)
+            #expect(try bench.spares == 0)
         }
         #expect(try listFolder(folder).allSatisfy { !$0.hasSuffix(SegmentName.spareSuffix) })
     }
 
     /// To wait for memory is no sign that the disk is short: the files that wait to be written over stay.
     @Test func waitingForMemoryLeavesTheSpares() async throws {
-        var bench = try Bench()
-        bench.configuration.segmentBytes = 4096
-        bench.configuration.forgottenSegmentBytes = 1000
+        var bench = try Self.bench()
         bench.configuration.maximumPendingBytesPerTenant = 2500
-        let folder = bench.folder.tenant(Bench.tenant)
         try await bench.run { directory, journal, _ in
-            func spares() throws -> Int { try listFolder(folder).count { $0.hasSuffix(SegmentName.spareSuffix) } }
             for number in 0..<10 as Range<UInt32> {
                 _ = try await journal.append(Sample.record(number, bytes: 1000))
                 await directory.syncNow()
             }
             journal.forget(upTo: journal.durablePosition)
             await directory.syncNow()
-            let before = try spares()
+            let before = try bench.spares
             #expect(before > 0)
             // Too little to hurry for, and so much that the next has to wait for it.
             _ = try await journal.append(Sample.record(10, bytes: 1000))
             let next = Sample.record(11, bytes: 2000)
             #expect(try journal.appendIfPossible(next) == nil)
             _ = try await journal.append(next)
-            #expect(try spares() == before)
+            #expect(try bench.spares == before)
         }
     }
 
@@ -160,5 +159,12 @@ import Musl
             #expect(found.count == 4)
         }
         #expect(access(path, F_OK) != 0)
+    }
+}
+
+extension Bench {
+    /// Files that wait to be written over.
+    fileprivate var spares: Int {
+        get throws { try listFolder(folder.tenant(Self.tenant)).count { $0.hasSuffix(SegmentName.spareSuffix) } }
     }
 }
